@@ -1,0 +1,1 @@
+//! Accounts, nonces, signing rules, keys and evidence: what money rests on.

@@ -1,0 +1,37 @@
+//! What Tidegate is about: withdrawals, outbox events, and the rules that move them.
+//!
+//! Pure: no I/O, no clock, no async. Time and randomness are arguments. Nothing here knows how a
+//! value is stored or shown; those shapes live beside their boundary and convert.
+
+mod amount;
+mod event;
+mod flow;
+mod id;
+mod name;
+mod outcome;
+mod payment;
+mod retry;
+mod withdrawal;
+
+pub use amount::{Amount, AmountError};
+pub use bigdecimal::num_bigint::BigUint;
+pub use event::{EventState, EventStatus, Lease, NewEvent, OutboxEvent};
+pub use flow::{Flow, FlowError, withdrawal_payload};
+pub use id::{EventId, HostId, LeaseToken, WithdrawalId};
+pub use name::{Aggregate, EventType, NameError, Network, NetworkPattern, WITHDRAWAL, event_types};
+pub use outcome::{
+    Consequence, Counters, Decision, FailureCode, FailureReason, Outcome, Receipt, Standing,
+    consequence_of_failure, decide,
+};
+pub use payment::{
+    NewSignedTransaction, Payment, SignedTransaction, SigningRefusal, SigningSituation,
+    TransactionKind,
+};
+pub use retry::RetryPolicy;
+pub use withdrawal::{
+    IllegalTransition, Step, Transition, Withdrawal, WithdrawalRequest, WithdrawalState,
+    WithdrawalStatus,
+};
+
+/// A point in time, always UTC.
+pub type Timestamp = chrono::DateTime<chrono::Utc>;
