@@ -10,6 +10,7 @@ mod id;
 mod name;
 mod outcome;
 mod payment;
+mod quantity;
 mod retry;
 mod withdrawal;
 
@@ -27,6 +28,7 @@ pub use payment::{
     NewSignedTransaction, Payment, SignedTransaction, SigningRefusal, SigningSituation,
     TransactionKind,
 };
+pub use quantity::{QuantityError, parse_duration, parse_size};
 pub use retry::RetryPolicy;
 pub use withdrawal::{
     IllegalTransition, Step, Transition, Withdrawal, WithdrawalRequest, WithdrawalState,

@@ -1,0 +1,128 @@
+//! The one engine of the process. Its configuration is made in one place, so that an artifact that
+//! this host compiled always fits.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use wasmtime::{Config, Engine, PoolingAllocationConfig};
+
+use super::limits::Limits;
+
+/// How long a guest may hold a thread before it yields to others. A tick of 10 ms would make
+/// neighbours wait for up to 33 ms.
+const TICK: Duration = Duration::from_millis(1);
+
+/// Instances that can live at the same time, in all plugins together.
+pub(super) const INSTANCES_MAX: u32 = 1_000;
+
+/// The engine could not be made: the machine lacks something that it needs.
+#[derive(Debug, thiserror::Error)]
+#[error("the WebAssembly engine cannot start: {0}")]
+pub struct EngineError(String);
+
+/// An engine and the thread that makes its time pass. Stops the thread when the last owner goes.
+#[derive(Clone)]
+pub struct SandboxEngine {
+    engine: Engine,
+    _ticker: Arc<Ticker>,
+}
+
+impl SandboxEngine {
+    /// # Errors
+    /// See [`EngineError`].
+    pub fn start() -> Result<Self, EngineError> {
+        let engine = match Engine::new(&configuration(true)) {
+            Ok(engine) => engine,
+            // Where the address space is limited (`ulimit -v`, small containers) the pool cannot
+            // be reserved; instances are then allocated one by one, which is slower.
+            Err(error) => {
+                tracing::warn!(%error, "no pool of instances; allocating them one by one");
+                Engine::new(&configuration(false)).map_err(|e| EngineError(format!("{e:#}")))?
+            }
+        };
+        let ticker = Ticker::start(&engine).map_err(|e| EngineError(e.to_string()))?;
+        Ok(Self { engine, _ticker: Arc::new(ticker) })
+    }
+
+    pub(super) fn get(&self) -> &Engine {
+        &self.engine
+    }
+}
+
+fn configuration(pooled: bool) -> Config {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        .async_stack_zeroing(true)
+        .max_wasm_stack(512 << 10)
+        .async_stack_size(1 << 20)
+        .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(16))
+        .wasm_component_model(true)
+        .wasm_tail_call(false)
+        .wasm_relaxed_simd(false)
+        .wasm_memory64(false)
+        // The reservation is one slot of the pool: what the largest manifest may ask for.
+        .memory_reservation(Limits::MEMORY_MAX as u64)
+        .memory_guard_size(64 << 10);
+    if pooled {
+        config.allocation_strategy(wasmtime::InstanceAllocationStrategy::Pooling(pool()));
+    }
+    config
+}
+
+fn pool() -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(INSTANCES_MAX)
+        .total_stacks(INSTANCES_MAX)
+        .total_core_instances(INSTANCES_MAX * 8)
+        .total_memories(INSTANCES_MAX * 2)
+        .total_tables(INSTANCES_MAX * 4)
+        .max_core_instances_per_component(Limits::PARTS_PER_COMPONENT)
+        .max_memories_per_component(Limits::PARTS_PER_COMPONENT)
+        .max_tables_per_component(Limits::PARTS_PER_COMPONENT)
+        .table_elements(Limits::TABLE_ELEMENTS)
+        .max_memory_size(Limits::MEMORY_MAX)
+        // Below a guest's working set every call gives pages back to the system, and the lock on
+        // the address space then stops the second core: 26,000 calls a second instead of 65,000.
+        .linear_memory_keep_resident(2 << 20)
+        .table_keep_resident(64 << 10)
+        .async_stack_keep_resident(64 << 10);
+    pool
+}
+
+/// An OS thread and not a task: guests that spin on every worker must not stop it.
+struct Ticker {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ticker {
+    fn start(engine: &Engine) -> std::io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        // Weak, so that the ticker never keeps an engine's memory alive.
+        let engine = engine.weak();
+        let thread = std::thread::Builder::new().name("epoch-ticker".into()).spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                std::thread::sleep(TICK);
+                match engine.upgrade() {
+                    Some(engine) => engine.increment_epoch(),
+                    None => return,
+                }
+            }
+        })?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // A panic of the ticker has nothing to tell to whoever drops the engine.
+            let _ = thread.join();
+        }
+    }
+}

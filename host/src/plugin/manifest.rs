@@ -1,0 +1,428 @@
+//! `plugin.toml`: the operator's word on one plugin. Strict: what is not understood is an error that
+//! names file, line and remedy.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
+
+use super::grants::{Grants, HttpGrant, SecretGrant, TransitionGrant};
+use super::limits::Limits;
+use crate::domain::{EventType, NetworkPattern, RetryPolicy, parse_duration, parse_size};
+
+/// A plugin's manifest, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Manifest {
+    pub name: String,
+    /// The event types that it handles; not empty, none twice.
+    pub handles: Vec<EventType>,
+    /// If set, only events whose payload has a `network` that matches.
+    pub network: Option<NetworkPattern>,
+    /// Whether events of one aggregate are handled one after another, in the order written.
+    pub ordered: bool,
+    pub limits: Limits,
+    pub grants: Grants,
+    /// Readable by the plugin. A JSON object.
+    pub settings: serde_json::Value,
+    pub retry: RetryPolicy,
+}
+
+/// A manifest that cannot be used, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestError {
+    #[error("{}: cannot be read: {cause}", file.display())]
+    Unreadable { file: PathBuf, cause: String },
+    /// `cause` is the parser's: it quotes the line and names the key.
+    #[error("{}: {cause}", file.display())]
+    Invalid { file: PathBuf, cause: String },
+}
+
+impl Manifest {
+    /// # Errors
+    /// See [`ManifestError`].
+    pub fn read(file: &Path) -> Result<Self, ManifestError> {
+        let text = std::fs::read_to_string(file).map_err(|error| ManifestError::Unreadable {
+            file: file.to_owned(),
+            cause: error.to_string(),
+        })?;
+        Self::parse(&text, file)
+    }
+
+    /// # Errors
+    /// See [`ManifestError`]; `file` is only for its text.
+    pub fn parse(text: &str, file: &Path) -> Result<Self, ManifestError> {
+        let invalid = |cause: String| ManifestError::Invalid { file: file.to_owned(), cause };
+        let raw: RawManifest =
+            toml::from_str(text).map_err(|error| invalid(error.to_string().trim_end().into()))?;
+        raw.check().map_err(invalid)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawManifest {
+    name: String,
+    #[serde(deserialize_with = "parsed_list")]
+    handles: Vec<EventType>,
+    #[serde(default)]
+    select: RawSelect,
+    #[serde(default)]
+    ordered: bool,
+    #[serde(default)]
+    limits: RawLimits,
+    #[serde(default)]
+    grants: RawGrants,
+    #[serde(default)]
+    settings: toml::Table,
+    #[serde(default)]
+    retry: RawRetry,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct RawSelect {
+    #[serde(default, deserialize_with = "parsed_option")]
+    network: Option<NetworkPattern>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct RawLimits {
+    #[serde(default, deserialize_with = "duration")]
+    timeout: Option<Duration>,
+    #[serde(default, deserialize_with = "size")]
+    memory: Option<u64>,
+    concurrency: Option<usize>,
+    log_lines: Option<u32>,
+    #[serde(default, deserialize_with = "size")]
+    payload: Option<u64>,
+    #[serde(default, deserialize_with = "size")]
+    checkpoint: Option<u64>,
+    follow_ups: Option<usize>,
+    requests: Option<u32>,
+    #[serde(default, deserialize_with = "size")]
+    request_body: Option<u64>,
+    #[serde(default, deserialize_with = "size")]
+    response_body: Option<u64>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct RawGrants {
+    #[serde(default)]
+    http: Vec<RawHttpGrant>,
+    #[serde(default)]
+    secrets: Vec<RawSecretGrant>,
+    #[serde(default, deserialize_with = "parsed_list")]
+    topics: Vec<super::grants::TopicPattern>,
+    #[serde(default, deserialize_with = "parsed_list")]
+    networks: Vec<NetworkPattern>,
+    #[serde(default)]
+    transitions: Vec<RawTransition>,
+    #[serde(default, deserialize_with = "parsed_list")]
+    follow_ups: Vec<EventType>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "an origin, or a table { origin, private }")]
+enum RawHttpGrant {
+    Origin(String),
+    Table(RawHttpTable),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawHttpTable {
+    origin: String,
+    #[serde(default)]
+    private: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a secret's name, or a table { name, expose }")]
+enum RawSecretGrant {
+    Name(String),
+    Table(RawSecretTable),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSecretTable {
+    name: String,
+    #[serde(default)]
+    expose: bool,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "lowercase")]
+enum RawTransition {
+    Broadcasted,
+    Failed,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct RawRetry {
+    max_attempts: Option<u32>,
+    #[serde(default, deserialize_with = "duration")]
+    base: Option<Duration>,
+    #[serde(default, deserialize_with = "duration")]
+    cap: Option<Duration>,
+    max_deferrals: Option<u32>,
+    max_interruptions: Option<u32>,
+}
+
+impl RawManifest {
+    fn check(self) -> Result<Manifest, String> {
+        check_name(&self.name)?;
+        if self.handles.is_empty() {
+            return Err("handles is empty: name at least one event type".into());
+        }
+        for (i, event_type) in self.handles.iter().enumerate() {
+            if self.handles[..i].contains(event_type) {
+                return Err(format!("handles lists {event_type} twice: remove one"));
+            }
+        }
+        let settings = serde_json::to_value(&self.settings)
+            .map_err(|error| format!("settings cannot be given to the plugin as JSON: {error}"))?;
+        Ok(Manifest {
+            name: self.name,
+            handles: self.handles,
+            network: self.select.network,
+            ordered: self.ordered,
+            limits: self.limits.check()?,
+            grants: self.grants.check()?,
+            settings,
+            retry: self.retry.check()?,
+        })
+    }
+}
+
+fn check_name(name: &str) -> Result<(), String> {
+    let fits = (1..=64).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if fits {
+        Ok(())
+    } else {
+        Err(format!("name = {name:?} is not valid: use 1 to 64 of a-z, 0-9 and -"))
+    }
+}
+
+impl RawLimits {
+    fn check(self) -> Result<Limits, String> {
+        let default = Limits::default();
+        let bytes = |key: &str, value: Option<u64>, default: usize| {
+            let value = value.unwrap_or(default as u64);
+            let max = Limits::BYTES_MAX as u64;
+            within(key, value, 0, max)?;
+            usize::try_from(value).map_err(|_| format!("limits.{key} is too large"))
+        };
+        let limits = Limits {
+            timeout: self.timeout.unwrap_or(default.timeout),
+            memory: usize::try_from(self.memory.unwrap_or(default.memory as u64))
+                .map_err(|_| "limits.memory is too large".to_owned())?,
+            concurrency: self.concurrency.unwrap_or(default.concurrency),
+            log_lines: self.log_lines.unwrap_or(default.log_lines),
+            payload: bytes("payload", self.payload, default.payload)?,
+            checkpoint: bytes("checkpoint", self.checkpoint, default.checkpoint)?,
+            follow_ups: self.follow_ups.unwrap_or(default.follow_ups),
+            requests: self.requests.unwrap_or(default.requests),
+            request_body: self.request_body.unwrap_or(default.request_body),
+            response_body: self.response_body.unwrap_or(default.response_body),
+        };
+        within("memory", limits.memory as u64, 1 << 16, Limits::MEMORY_MAX as u64)?;
+        within("concurrency", limits.concurrency as u64, 1, Limits::CONCURRENCY_MAX as u64)?;
+        within("log_lines", u64::from(limits.log_lines), 0, 10_000)?;
+        within("follow_ups", limits.follow_ups as u64, 0, 1_000)?;
+        within("requests", u64::from(limits.requests), 0, 10_000)?;
+        within("request_body", limits.request_body, 0, Limits::BYTES_MAX as u64)?;
+        within("response_body", limits.response_body, 0, Limits::BYTES_MAX as u64)?;
+        if limits.timeout.is_zero() || limits.timeout > Limits::TIMEOUT_MAX {
+            return Err("limits.timeout must be between 1ms and 10m".into());
+        }
+        Ok(limits)
+    }
+}
+
+fn within(key: &str, value: u64, min: u64, max: u64) -> Result<(), String> {
+    if (min..=max).contains(&value) {
+        Ok(())
+    } else {
+        Err(format!("limits.{key} = {value} is out of range: use {min} to {max}"))
+    }
+}
+
+impl RawGrants {
+    fn check(self) -> Result<Grants, String> {
+        let mut http = Vec::with_capacity(self.http.len());
+        for grant in self.http {
+            let (origin, private) = match grant {
+                RawHttpGrant::Origin(origin) => (origin, false),
+                RawHttpGrant::Table(table) => (table.origin, table.private),
+            };
+            let mut grant: HttpGrant =
+                origin.parse().map_err(|error| format!("grants.http: {error}"))?;
+            grant.private = private;
+            http.push(grant);
+        }
+        let secrets = self.secrets.into_iter().map(|grant| match grant {
+            RawSecretGrant::Name(name) => SecretGrant { name, expose: false },
+            RawSecretGrant::Table(table) => SecretGrant { name: table.name, expose: table.expose },
+        });
+        let transitions = self.transitions.into_iter().map(|transition| match transition {
+            RawTransition::Broadcasted => TransitionGrant::Broadcasted,
+            RawTransition::Failed => TransitionGrant::Failed,
+        });
+        Ok(Grants {
+            http,
+            secrets: secrets.collect(),
+            topics: self.topics,
+            networks: self.networks,
+            transitions: transitions.collect(),
+            follow_ups: self.follow_ups,
+        })
+    }
+}
+
+impl RawRetry {
+    fn check(self) -> Result<RetryPolicy, String> {
+        let default = RetryPolicy::default();
+        let policy = RetryPolicy {
+            attempts_max: self.max_attempts.unwrap_or(default.attempts_max),
+            base: self.base.unwrap_or(default.base),
+            cap: self.cap.unwrap_or(default.cap),
+            deferrals_max: self.max_deferrals.unwrap_or(default.deferrals_max),
+            interruptions_max: self.max_interruptions.unwrap_or(default.interruptions_max),
+        };
+        if policy.attempts_max == 0 {
+            return Err("retry.max_attempts = 0 is not valid: the first attempt counts".into());
+        }
+        if policy.cap < policy.base || policy.cap > RetryPolicy::WAIT_MAX {
+            return Err("retry.cap must be at least retry.base and at most 1d".into());
+        }
+        Ok(policy)
+    }
+}
+
+/// A value that its own `FromStr` checks, with the line of the text in the error.
+fn parsed_list<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: std::str::FromStr,
+    T::Err: std::fmt::Display,
+{
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    texts.iter().map(|text| text.parse().map_err(D::Error::custom)).collect()
+}
+
+fn parsed_option<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: std::str::FromStr,
+    T::Err: std::fmt::Display,
+{
+    let text = String::deserialize(deserializer)?;
+    text.parse().map(Some).map_err(D::Error::custom)
+}
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    parse_duration(&text).map(Some).map_err(D::Error::custom)
+}
+
+fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    parse_size(&text).map(Some).map_err(D::Error::custom)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Manifest, String> {
+        Manifest::parse(text, Path::new("plugin.toml")).map_err(|error| error.to_string())
+    }
+
+    const MINIMAL: &str = "name = \"a\"\nhandles = [\"A\"]\n";
+
+    #[test]
+    fn a_minimal_manifest_has_every_default_and_no_grant() {
+        let manifest = parse(MINIMAL).unwrap();
+        assert_eq!(manifest.limits, Limits::default());
+        assert_eq!(manifest.retry, RetryPolicy::default());
+        assert_eq!(manifest.grants, Grants::default());
+        assert_eq!(manifest.settings, serde_json::json!({}));
+    }
+
+    #[test]
+    fn a_full_manifest_is_read_whole() {
+        let manifest = parse(
+            r#"
+            name = "evm-broadcast"
+            handles = ["BLOCKCHAIN_BROADCAST_REQUESTED"]
+            select = { network = "eip155:*" }
+            ordered = true
+            [limits]
+            timeout = "2s"
+            memory = "64MiB"
+            [grants]
+            http = ["https://a.example", { origin = "http://127.0.0.1:1", private = true }]
+            secrets = ["KEY", { name = "OTHER", expose = true }]
+            topics = ["tidegate.*"]
+            networks = ["eip155:*"]
+            transitions = ["broadcasted", "failed"]
+            follow_ups = ["NEXT"]
+            [settings]
+            deep = { list = [1, "two"] }
+            [retry]
+            max_attempts = 3
+            base = "1s"
+            cap = "1m"
+            "#,
+        )
+        .unwrap();
+        assert_eq!(manifest.limits.memory, 64 << 20);
+        assert!(manifest.grants.http[1].private && !manifest.grants.http[0].private);
+        assert!(manifest.grants.secret("OTHER").unwrap().expose);
+        assert_eq!(manifest.settings, serde_json::json!({"deep": {"list": [1, "two"]}}));
+        assert_eq!(manifest.retry.attempts_max, 3);
+    }
+
+    #[test]
+    fn a_mistake_is_named_with_its_place() {
+        let cases = [
+            ("", "missing field `name`"),
+            ("name = \"a\"\n", "missing field `handles`"),
+            ("name = \"A B\"\nhandles = [\"A\"]\n", "name = \"A B\" is not valid"),
+            ("name = \"a\"\nhandles = []\n", "handles is empty"),
+            ("name = \"a\"\nhandles = [\"A\", \"A\"]\n", "handles lists A twice"),
+            ("name = \"a\"\nhandles = [\"a b\"]\n", "event type \"a b\" is not valid"),
+            (&format!("{MINIMAL}colour = 1\n"), "unknown field `colour`"),
+            (&format!("{MINIMAL}[limits]\ntimeout = 10\n"), "line 4"),
+            (&format!("{MINIMAL}[limits]\ntimeout = \"10\"\n"), "\"10\" is no duration"),
+            (&format!("{MINIMAL}[limits]\ntimeout = \"0s\"\n"), "limits.timeout must be"),
+            (&format!("{MINIMAL}[limits]\nmemory = \"1GiB\"\n"), "limits.memory = 1073741824"),
+            (&format!("{MINIMAL}[limits]\nconcurrency = 0\n"), "limits.concurrency = 0"),
+            (&format!("{MINIMAL}[limits]\nspeed = 1\n"), "unknown field `speed`"),
+            (
+                &format!("{MINIMAL}[grants]\nhttp = [\"a.b\"]\n"),
+                "grants.http: \"a.b\" is no origin",
+            ),
+            (
+                &format!("{MINIMAL}[grants]\nhttp = [{{ origin = \"http://a.b\", x = 1 }}]\n"),
+                "an origin, or a table",
+            ),
+            (&format!("{MINIMAL}[grants]\ntransitions = [\"paid\"]\n"), "unknown variant `paid`"),
+            (&format!("{MINIMAL}[grants]\nnetworks = [\"*\"]\n"), "network pattern \"*\""),
+            (&format!("{MINIMAL}[select]\nasset = \"ETH\"\n"), "unknown field `asset`"),
+            (&format!("{MINIMAL}[retry]\nmax_attempts = 0\n"), "retry.max_attempts = 0"),
+            (&format!("{MINIMAL}[retry]\nbase = \"2m\"\ncap = \"1m\"\n"), "retry.cap"),
+        ];
+        for (text, message) in cases {
+            let error = parse(text).unwrap_err();
+            assert!(error.starts_with("plugin.toml: "), "{error}");
+            assert!(error.contains(message), "{error}\ndoes not contain {message}");
+        }
+    }
+}
