@@ -1,1 +1,18 @@
 //! The duties that run beside the API. One file each; no job calls another.
+//!
+//! Each has a `run_once`, which does the duty and counts, and a `run`, which only loops: at once
+//! again if there may be more, else at the next wake-up, poll or stop. A failed pass is logged and
+//! tried again; it never ends a job.
+
+mod capabilities;
+mod confirmation;
+mod cycle;
+mod dispatcher;
+mod failure;
+mod retry;
+
+pub use capabilities::{BrokerMessaging, ChainSigner, StoreCheckpoints};
+pub use confirmation::ConfirmationJob;
+pub use dispatcher::{DispatchConfig, DispatcherJob};
+pub use failure::FailureJob;
+pub use retry::RetryJob;

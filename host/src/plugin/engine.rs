@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::sync::{Semaphore, SemaphorePermit};
 use wasmtime::{Config, Engine, PoolingAllocationConfig};
 
 use super::limits::Limits;
@@ -26,6 +27,7 @@ pub struct EngineError(String);
 #[derive(Clone)]
 pub struct SandboxEngine {
     engine: Engine,
+    places: Arc<Semaphore>,
     _ticker: Arc<Ticker>,
 }
 
@@ -43,7 +45,14 @@ impl SandboxEngine {
             }
         };
         let ticker = Ticker::start(&engine).map_err(|e| EngineError(e.to_string()))?;
-        Ok(Self { engine, _ticker: Arc::new(ticker) })
+        let places = Arc::new(Semaphore::new(INSTANCES_MAX as usize));
+        Ok(Self { engine, places, _ticker: Arc::new(ticker) })
+    }
+
+    /// A place in the pool; waits while it is full. Dropping it gives the place back.
+    pub(super) async fn place(&self) -> Option<SemaphorePermit<'_>> {
+        // The semaphore is never closed; without a place the pool itself would refuse.
+        self.places.acquire().await.ok()
     }
 
     pub(super) fn get(&self) -> &Engine {

@@ -189,7 +189,7 @@ fn canonical_host(url: &Url) -> Option<Host<String>> {
 /// Whether an address is on the public internet. What is reserved, unclear or carries another
 /// address inside (v4-mapped, NAT64, 6to4, Teredo) is judged by what it leads to, or is not.
 #[must_use]
-pub fn is_public(address: IpAddr) -> bool {
+pub(super) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => {
             let [a, b, c, _] = v4.octets();

@@ -1,0 +1,128 @@
+//! What the plugins' host functions rest on: the store, the chains and the broker, behind the traits
+//! that `plugin` speaks.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::broker::{self, Broker};
+use crate::chain::{self, Chains, EvmChain, TransactionRequest};
+use crate::domain::{Network, SignedTransaction, WithdrawalId};
+use crate::plugin::{
+    Checkpoints, Messaging, OutgoingMessage, PaymentTerms, PublishError, ServiceError, SignError,
+    SignRequest, Signer, Work,
+};
+use crate::store::{ChainStore, CheckpointStore, LeaseRef};
+
+fn lease(work: &Work) -> LeaseRef {
+    LeaseRef { event: work.event, token: work.token }
+}
+
+/// Checkpoints in the store, under the event's lease.
+pub struct StoreCheckpoints(pub Arc<dyn CheckpointStore>);
+
+#[async_trait]
+impl Checkpoints for StoreCheckpoints {
+    async fn load(&self, work: &Work) -> Result<Option<Vec<u8>>, ServiceError> {
+        self.0.load_checkpoint(work.event).await.map_err(|error| ServiceError(error.to_string()))
+    }
+
+    async fn save(&self, work: &Work, bytes: &[u8]) -> Result<(), ServiceError> {
+        match self.0.save_checkpoint(lease(work), bytes).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(ServiceError("this host lost the lease of the event".into())),
+            Err(error) => Err(ServiceError(error.to_string())),
+        }
+    }
+}
+
+/// Signatures by the chains' accounts.
+pub struct ChainSigner {
+    pub chains: Arc<Chains>,
+    pub store: Arc<dyn ChainStore>,
+}
+
+impl ChainSigner {
+    fn chain(&self, network: &Network) -> Result<&Arc<EvmChain>, SignError> {
+        self.chains.get(network).ok_or_else(|| {
+            SignError::Refused(format!("this host has no network {network} in its configuration"))
+        })
+    }
+}
+
+fn withdrawal(work: &Work) -> Result<WithdrawalId, SignError> {
+    work.withdrawal.ok_or_else(|| SignError::Refused("the event is about no withdrawal".into()))
+}
+
+#[async_trait]
+impl Signer for ChainSigner {
+    async fn terms(&self, network: &Network, asset: &str) -> Result<PaymentTerms, SignError> {
+        let terms = self.chain(network)?.terms(asset).map_err(sign_error)?;
+        Ok(PaymentTerms {
+            chain_id: terms.chain_id,
+            account: terms.account,
+            contract: terms.contract,
+            decimals: terms.decimals,
+        })
+    }
+
+    async fn signed(&self, work: &Work) -> Result<Option<SignedTransaction>, SignError> {
+        let payment = self.store.payment(withdrawal(work)?).await;
+        let payment = payment.map_err(|error| SignError::Unavailable(error.to_string()))?;
+        Ok(payment.and_then(|payment| payment.transactions.into_iter().next_back()))
+    }
+
+    async fn sign(
+        &self,
+        work: &Work,
+        network: &Network,
+        request: SignRequest,
+    ) -> Result<SignedTransaction, SignError> {
+        let transaction = TransactionRequest {
+            chain_id: request.chain_id,
+            to: request.to,
+            value: request.value,
+            data: request.data,
+            gas_limit: request.gas_limit,
+            max_fee_per_gas: request.max_fee_per_gas,
+            max_priority_fee_per_gas: request.max_priority_fee_per_gas,
+        };
+        self.chain(network)?
+            .sign(lease(work), withdrawal(work)?, transaction, request.replace)
+            .await
+            .map_err(sign_error)
+    }
+}
+
+fn sign_error(error: chain::SignError) -> SignError {
+    let text = error.to_string();
+    match error {
+        chain::SignError::Refused { .. } => SignError::Refused(text),
+        chain::SignError::Wait { .. } => SignError::Wait(text),
+        chain::SignError::Unavailable(_) => SignError::Unavailable(text),
+    }
+}
+
+/// Messages to the configured broker; none, if there is none.
+pub struct BrokerMessaging(pub Option<Arc<dyn Broker>>);
+
+#[async_trait]
+impl Messaging for BrokerMessaging {
+    async fn publish(&self, message: OutgoingMessage) -> Result<(), PublishError> {
+        let Some(broker) = &self.0 else {
+            return Err(PublishError::Unavailable(
+                "this host has no broker: configure one under [broker]".into(),
+            ));
+        };
+        let message = broker::Message {
+            topic: message.topic,
+            id: message.id,
+            content_type: message.content_type,
+            body: message.body.into(),
+        };
+        broker.publish(message).await.map_err(|error| match error {
+            broker::PublishError::Refused(_) => PublishError::Refused(error.to_string()),
+            broker::PublishError::Unavailable(_) => PublishError::Unavailable(error.to_string()),
+        })
+    }
+}

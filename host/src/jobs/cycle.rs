@@ -1,0 +1,60 @@
+//! The loop that all polling jobs share.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+/// Whether a pass left work behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// There may be more: go on at once.
+    More,
+    /// Nothing is due: wait for the next poll.
+    Nothing,
+}
+
+/// The longest pause after failed passes.
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
+
+/// Makes passes until `stop`. A pass in hand is finished. After failed passes the pause doubles, up
+/// to ten seconds, so that a store that is away is not hammered.
+pub(super) async fn run<E: std::fmt::Display>(
+    job: &'static str,
+    poll: Duration,
+    stop: CancellationToken,
+    mut pass: impl AsyncFnMut() -> Result<Rest, E>,
+) {
+    tracing::info!(job, "started");
+    let mut failures = 0_u32;
+    while !stop.is_cancelled() {
+        let pause = match pass().await {
+            Ok(Rest::More) => {
+                failures = 0;
+                continue;
+            }
+            Ok(Rest::Nothing) => {
+                if failures > 0 {
+                    tracing::info!(job, "works again after {failures} failed passes");
+                }
+                failures = 0;
+                poll
+            }
+            Err(error) => {
+                failures = failures.saturating_add(1);
+                let pause = backoff(poll, failures);
+                tracing::warn!(job, %error, "a pass failed; the next one in {} ms", pause.as_millis());
+                pause
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+    tracing::info!(job, "stopped");
+}
+
+/// How long to wait after the `failures`th failure in a row.
+pub(super) fn backoff(poll: Duration, failures: u32) -> Duration {
+    poll.saturating_mul(1 << failures.min(6)).min(BACKOFF_MAX).max(poll)
+}

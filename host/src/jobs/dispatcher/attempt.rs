@@ -1,0 +1,75 @@
+//! One attempt at one event, from the claim to the settler's queue.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::{JOB, Shared};
+use crate::domain::{Outcome, OutboxEvent, Timestamp, decide};
+use crate::plugin::Release;
+use crate::store::{AttemptRecord, LeaseRef, Settlement, counters};
+
+pub(super) struct Attempt {
+    pub(super) shared: Arc<Shared>,
+    pub(super) event: OutboxEvent,
+    pub(super) lease: LeaseRef,
+    pub(super) release: Arc<Release>,
+    /// Cancelled if the lease is lost.
+    pub(super) lost: CancellationToken,
+    pub(super) settlements: mpsc::Sender<Settlement>,
+}
+
+impl Attempt {
+    pub(super) async fn run(self, slot: OwnedSemaphorePermit) {
+        let started_at = Timestamp::from(std::time::SystemTime::now());
+        let clock = Instant::now();
+        let job = &self.shared.job;
+        let outcome = tokio::select! {
+            outcome = self.release.attempt(&job.engine, &self.event, &job.services) => Some(outcome),
+            () = self.shared.interrupt.cancelled() => Some(Outcome::Interrupted {
+                reason: "the host was shut down".into(),
+                after: Duration::ZERO,
+                // It may have been in the middle of a request.
+                outcome_unknown: true,
+            }),
+            () = self.lost.cancelled() => None,
+        };
+        drop(slot);
+        let Some(outcome) = outcome else {
+            tracing::warn!(job = JOB, event.id = %self.event.id, "stopped an attempt: its lease was lost");
+            self.shared.in_hand.remove(self.lease);
+            return;
+        };
+        let settlement = self.settlement(outcome, started_at, clock.elapsed());
+        if self.settlements.send(settlement).await.is_err() {
+            // Only if the settler panicked: the lease runs out and the event is taken over.
+            self.shared.in_hand.remove(self.lease);
+        }
+    }
+
+    fn settlement(
+        &self,
+        outcome: Outcome,
+        started_at: Timestamp,
+        duration: Duration,
+    ) -> Settlement {
+        let manifest = self.release.manifest();
+        let roll = fastrand::u32(..);
+        let decision = decide(outcome, counters(&self.event), &manifest.retry, roll);
+        Settlement {
+            lease: self.lease,
+            aggregate: self.event.aggregate.clone(),
+            event_type: self.event.event_type.clone(),
+            decision,
+            attempt: AttemptRecord {
+                number: self.event.attempt_count.saturating_add(1),
+                plugin: manifest.name.clone(),
+                release_digest: self.release.digest().to_owned(),
+                started_at,
+                duration,
+            },
+        }
+    }
+}

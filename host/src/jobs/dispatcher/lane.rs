@@ -1,0 +1,199 @@
+//! A lane: claims the events of one type as fast as its plugins take them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinSet;
+
+use super::attempt::Attempt;
+use super::{JOB, Shared};
+use crate::domain::{EventState, EventType, OutboxEvent};
+use crate::jobs::cycle;
+use crate::plugin::{Release, Routes};
+use crate::store::{Claim, LeaseRef, Settlement, StoreError};
+
+/// How long a lane waits for more free slots before it claims with those it has.
+const GATHER: Duration = Duration::from_millis(2);
+/// The pause after events had to be given back.
+const GIVEN_BACK_PAUSE: Duration = Duration::from_millis(50);
+
+pub(super) struct Lane {
+    shared: Arc<Shared>,
+    event_type: EventType,
+    settlements: mpsc::Sender<Settlement>,
+    attempts: JoinSet<()>,
+}
+
+/// What a pass of the lane came to.
+enum Pass {
+    /// As many events as asked for: there may be more.
+    Full,
+    /// Nothing more is due now.
+    Empty,
+    /// Some found no place and were given back.
+    GivenBack,
+    /// No plugin handles the type any more.
+    NoRoute,
+}
+
+impl Lane {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        event_type: EventType,
+        settlements: mpsc::Sender<Settlement>,
+    ) -> Self {
+        Self { shared, event_type, settlements, attempts: JoinSet::new() }
+    }
+
+    /// Runs until the stop, or until the type has no route. Ends when its attempts have ended.
+    pub(super) async fn run(mut self) -> EventType {
+        let poll = self.shared.job.config.poll;
+        let mut wakeups = self.shared.job.store.wakeups();
+        let mut failures = 0;
+        while !self.shared.stop.is_cancelled() {
+            // Seen before the claim, so that a hint that comes during it is not lost.
+            wakeups.borrow_and_update();
+            let stop = self.shared.stop.clone();
+            let pass = tokio::select! {
+                () = stop.cancelled() => break,
+                slots = self.wait_for_slots() => match slots {
+                    Some((release, slots)) => self.claim(&release, slots).await,
+                    None => Ok(Pass::NoRoute),
+                },
+            };
+            while self.attempts.try_join_next().is_some() {}
+            let pause = match pass {
+                Ok(Pass::Full) => {
+                    failures = 0;
+                    continue;
+                }
+                Ok(Pass::NoRoute) => break,
+                Ok(Pass::Empty) => {
+                    failures = 0;
+                    poll
+                }
+                Ok(Pass::GivenBack) => {
+                    tokio::time::sleep(GIVEN_BACK_PAUSE).await;
+                    continue;
+                }
+                Err(error) => {
+                    failures += 1;
+                    let pause = cycle::backoff(poll, failures);
+                    tracing::warn!(job = JOB, event_type = %self.event_type, %error, "a claim failed; the next one in {} ms", pause.as_millis());
+                    tokio::select! {
+                        () = self.shared.stop.cancelled() => {}
+                        () = tokio::time::sleep(pause) => {}
+                    }
+                    continue;
+                }
+            };
+            tokio::select! {
+                () = self.shared.stop.cancelled() => {}
+                _ = wakeups.changed() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+        while self.attempts.join_next().await.is_some() {}
+        self.event_type
+    }
+
+    /// Waits for a slot of the plugin that has most of them free, and takes what else is free. A
+    /// quarter of a batch is worth a short wait: claims of one event each would be slow.
+    async fn wait_for_slots(&self) -> Option<(Arc<Release>, Vec<OwnedSemaphorePermit>)> {
+        let routes = self.shared.job.registry.current();
+        let release = routes
+            .of_type(&self.event_type)
+            .max_by_key(|release| release.slots().available_permits())?;
+        let slots = release.slots();
+        let first = Arc::clone(slots).acquire_owned().await.ok()?;
+        let most = (self.shared.job.config.batch as usize).min(release.manifest().limits.concurrency);
+        let wanted = u32::try_from(most / 4).unwrap_or(1);
+        let mut taken = vec![first];
+        if wanted > 1 {
+            let more = Arc::clone(slots).acquire_many_owned(wanted - 1);
+            if let Ok(Ok(mut more)) = tokio::time::timeout(GATHER, more).await {
+                while let Some(one) = more.split(1) {
+                    taken.push(one);
+                }
+            }
+        }
+        while taken.len() < most {
+            match Arc::clone(slots).try_acquire_owned() {
+                Ok(one) => taken.push(one),
+                Err(_) => break,
+            }
+        }
+        Some((Arc::clone(release), taken))
+    }
+
+    async fn claim(
+        &mut self,
+        release: &Arc<Release>,
+        mut slots: Vec<OwnedSemaphorePermit>,
+    ) -> Result<Pass, StoreError> {
+        let job = &self.shared.job;
+        let manifest = release.manifest();
+        let limit = u32::try_from(slots.len()).unwrap_or(u32::MAX);
+        let claim = Claim {
+            host: &job.host,
+            event_type: &self.event_type,
+            limit,
+            lease_for: job.config.lease,
+            ordered_among: if manifest.ordered { &manifest.handles } else { &[] },
+        };
+        let events = job.store.claim(claim).await?;
+        let full = events.len() as u32 >= limit;
+        let routes = job.registry.current();
+        let mut given_back = Vec::new();
+        for event in events {
+            let EventState::Processing(lease) = &event.state else { continue };
+            let lease = LeaseRef { event: event.id, token: lease.token };
+            match self.place(&routes, release, &event, &mut slots) {
+                Some((release, slot)) => self.start(event, lease, release, slot),
+                None => given_back.push(lease),
+            }
+        }
+        if !given_back.is_empty() {
+            self.shared.job.store.release(&given_back).await?;
+            return Ok(Pass::GivenBack);
+        }
+        Ok(if full { Pass::Full } else { Pass::Empty })
+    }
+
+    /// The release of one event, and a slot of it.
+    fn place(
+        &self,
+        routes: &Routes,
+        claimed_for: &Arc<Release>,
+        event: &OutboxEvent,
+        slots: &mut Vec<OwnedSemaphorePermit>,
+    ) -> Option<(Arc<Release>, OwnedSemaphorePermit)> {
+        let release = routes.route(&event.event_type, &event.payload)?;
+        let slot = if Arc::ptr_eq(release, claimed_for) {
+            slots.pop()
+        } else {
+            Semaphore::try_acquire_owned(Arc::clone(release.slots())).ok()
+        };
+        slot.map(|slot| (Arc::clone(release), slot))
+    }
+
+    fn start(
+        &mut self,
+        event: OutboxEvent,
+        lease: LeaseRef,
+        release: Arc<Release>,
+        slot: OwnedSemaphorePermit,
+    ) {
+        let lost = self.shared.in_hand.add(lease);
+        let attempt = Attempt {
+            shared: Arc::clone(&self.shared),
+            event,
+            lease,
+            release,
+            lost,
+            settlements: self.settlements.clone(),
+        };
+        self.attempts.spawn(attempt.run(slot));
+    }
+}

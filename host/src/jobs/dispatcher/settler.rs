@@ -1,0 +1,88 @@
+//! The settler: writes what attempts came to, in batches that share a commit.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::{JOB, Shared};
+use crate::domain::{Decision, EventId};
+use crate::jobs::cycle;
+use crate::store::{Settled, Settlement};
+
+/// Settlements in one transaction at most.
+const BATCH: usize = 500;
+/// The first pause after a failed batch.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// Runs until all senders are gone and the queue is empty.
+pub(super) async fn run(shared: Arc<Shared>, mut queue: mpsc::Receiver<Settlement>) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while queue.recv_many(&mut batch, BATCH).await > 0 {
+        settle(&shared, std::mem::take(&mut batch)).await;
+    }
+}
+
+/// Settles one batch, again and again while the store is away. A batch whose commit was lost on the
+/// way is answered with `LeaseLost` when it is repeated, so a repeat does no harm. After a stop it is
+/// given up once the leases have run out: the events are then another host's.
+async fn settle(shared: &Shared, batch: Vec<Settlement>) {
+    let store = &shared.job.store;
+    let give_up = shared.job.config.lease;
+    let mut failures = 0;
+    let mut stopped_for = Duration::ZERO;
+    loop {
+        match store.settle(batch.clone()).await {
+            Ok(answers) => {
+                for (settlement, settled) in batch.iter().zip(answers) {
+                    report(settlement, settled);
+                }
+                break;
+            }
+            Err(error) => {
+                failures += 1;
+                let pause = cycle::backoff(RETRY_AFTER, failures);
+                tracing::warn!(job = JOB, %error, events = batch.len(), "verdicts could not be settled; again in {} ms", pause.as_millis());
+                if shared.stop.is_cancelled() {
+                    stopped_for += pause;
+                    if stopped_for > give_up {
+                        tracing::error!(job = JOB, events = batch.len(), "verdicts were not settled before the leases ran out; their events will be taken over");
+                        break;
+                    }
+                }
+                tokio::time::sleep(pause).await;
+            }
+        }
+    }
+    for settlement in &batch {
+        shared.in_hand.remove(settlement.lease);
+    }
+}
+
+fn report(settlement: &Settlement, settled: Settled) {
+    let id: EventId = settlement.lease.event;
+    let plugin = &settlement.attempt.plugin;
+    match settled {
+        Settled::Settled => match &settlement.decision {
+            Decision::Done(_) => tracing::debug!(event.id = %id, plugin.name = %plugin, "done"),
+            Decision::Retry { reason, after, .. } => {
+                tracing::info!(event.id = %id, plugin.name = %plugin, attempt = settlement.attempt.number, %reason, "will be retried in {} ms", after.as_millis());
+            }
+            Decision::Defer { after } => {
+                tracing::debug!(event.id = %id, plugin.name = %plugin, "deferred by {} ms", after.as_millis());
+            }
+            Decision::Postpone { reason, .. } => {
+                tracing::info!(event.id = %id, plugin.name = %plugin, %reason, "postponed");
+            }
+            Decision::Fail(reason) => {
+                tracing::warn!(event.id = %id, plugin.name = %plugin, %reason, "an event is FAILED");
+            }
+        },
+        Settled::LeaseLost => {
+            tracing::warn!(event.id = %id, plugin.name = %plugin, "a verdict was not settled: the lease was lost");
+        }
+        Settled::TransitionRefused(reason) => {
+            tracing::warn!(event.id = %id, plugin.name = %plugin, %reason, "an event is FAILED: its transition was refused");
+        }
+    }
+}

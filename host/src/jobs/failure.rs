@@ -1,0 +1,44 @@
+//! OutboxFailureJob: what no attempt can end → FAILED, and what follows for the withdrawal.
+//!
+//! An attempt that exhausts the retries, or is rejected, is settled as FAILED by the dispatcher in
+//! its own transaction. What is left are events that nobody attempts any more: expired ones, and
+//! those that killed their host too often.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::cycle::{self, Rest};
+use crate::store::{MaintainStore, StoreError};
+
+const BATCH: u32 = 500;
+
+pub struct FailureJob {
+    pub store: Arc<dyn MaintainStore>,
+    pub poll: Duration,
+    /// So many lost hosts make an event poison.
+    pub interruptions_max: u32,
+}
+
+impl FailureJob {
+    /// Answers how many events it failed.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn run_once(&self) -> Result<usize, StoreError> {
+        let failed = self.store.fail_hopeless(self.interruptions_max, BATCH).await?;
+        for (event, reason) in &failed {
+            tracing::warn!(job = "OutboxFailureJob", event.id = %event, %reason, "an event is FAILED");
+        }
+        Ok(failed.len())
+    }
+
+    pub async fn run(self, stop: CancellationToken) {
+        cycle::run("OutboxFailureJob", self.poll, stop, async || {
+            let full = self.run_once().await? >= BATCH as usize;
+            Ok::<_, StoreError>(if full { Rest::More } else { Rest::Nothing })
+        })
+        .await;
+    }
+}

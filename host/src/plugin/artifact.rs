@@ -1,0 +1,76 @@
+//! Compiled components, and the cache that only this host writes.
+//!
+//! The one file with `unsafe`: wasmtime trusts a precompiled artifact as it trusts its own code, so
+//! deserializing one is unsafe by its signature. What makes it sound here: the bytes were written by
+//! this function, into a folder of the host's own, and carry a checksum; the name holds the
+//! component's digest and the engine's version and settings; whatever does not fit is recompiled.
+#![allow(unsafe_code, reason = "Component::deserialize is unsafe, and this file is its one user")]
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+const CHECKSUM_BYTES: usize = 32;
+
+/// The component of these bytes: from the cache if it is there, else compiled and put there. A
+/// cache that cannot be used costs only time. Blocks for as long as a compiler needs.
+pub(super) fn load(
+    engine: &Engine,
+    cache: Option<&Path>,
+    digest: &str,
+    wasm: &[u8],
+) -> Result<Component, String> {
+    let entry = cache.map(|folder| entry_path(engine, folder, digest));
+    if let Some(component) = entry.as_deref().and_then(|path| read(engine, path)) {
+        return Ok(component);
+    }
+    let component = Component::from_binary(engine, wasm).map_err(|e| format!("{e:#}"))?;
+    if let Some(path) = entry
+        && let Err(error) = write(&component, &path)
+    {
+        tracing::warn!(path = %path.display(), %error, "cannot write to the cache of components");
+    }
+    Ok(component)
+}
+
+/// The artifact's own header holds only the major version, and code of 48.0.0 would load in 48.0.8
+/// even if a patch fixed what it miscompiled: so the exact version is part of the name.
+fn entry_path(engine: &Engine, folder: &Path, digest: &str) -> PathBuf {
+    let mut hasher = DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    env!("CARGO_PKG_VERSION").hash(&mut hasher);
+    folder.join(format!("{digest}-{:016x}.cwasm", hasher.finish()))
+}
+
+fn read(engine: &Engine, path: &Path) -> Option<Component> {
+    let bytes = std::fs::read(path).ok()?;
+    let (checksum, artifact) = bytes.split_at_checked(CHECKSUM_BYTES)?;
+    if Sha256::digest(artifact)[..] != *checksum {
+        tracing::warn!(path = %path.display(), "a damaged entry of the cache is compiled anew");
+        return None;
+    }
+    // SAFETY: `write` below made these bytes, and the checksum says that they are whole.
+    match unsafe { Component::deserialize(engine, artifact) } {
+        Ok(component) => Some(component),
+        Err(error) => {
+            tracing::warn!(path = %path.display(), error = %format!("{error:#}"), "a foreign entry of the cache is compiled anew");
+            None
+        }
+    }
+}
+
+fn write(component: &Component, path: &Path) -> std::io::Result<()> {
+    let artifact = component.serialize().map_err(std::io::Error::other)?;
+    let folder = path.parent().ok_or(std::io::ErrorKind::NotFound)?;
+    std::fs::create_dir_all(folder)?;
+    // Renamed into place, so that no other start reads half an artifact.
+    let partial = path.with_extension(format!("partial-{}", std::process::id()));
+    let mut file = std::fs::File::create(&partial)?;
+    file.write_all(&Sha256::digest(&artifact))?;
+    file.write_all(&artifact)?;
+    std::fs::rename(&partial, path)
+}

@@ -1,0 +1,54 @@
+//! `messaging`: messages to the operator's broker.
+
+use std::sync::atomic::Ordering;
+
+use super::super::bindings::imported::messaging::{Host, Message, PublishError};
+use super::super::services;
+use super::super::state::CallState;
+
+/// An id or a content type longer than this is refused.
+const NAME_BYTES_MAX: usize = 256;
+
+impl Host for CallState {
+    async fn publish(&mut self, message: Message) -> Result<(), PublishError> {
+        let facts = &self.facts;
+        let manifest = &facts.release.manifest;
+        if !manifest.grants.topic(&message.topic) {
+            let topic: String = message.topic.chars().take(128).collect();
+            let reason = format!(
+                "the topic {topic:?} is not granted: to allow it, put it into grants.topics of {}",
+                manifest.name
+            );
+            facts.note(reason.clone());
+            return Err(PublishError::Denied(reason));
+        }
+        for (what, text) in [("id", &message.id), ("content type", &message.content_type)] {
+            if text.is_empty()
+                || text.len() > NAME_BYTES_MAX
+                || !text.bytes().all(|b| (b' '..=b'~').contains(&b))
+            {
+                return Err(PublishError::Refused(format!(
+                    "the {what} needs 1 to {NAME_BYTES_MAX} printable ASCII characters"
+                )));
+            }
+        }
+        if message.body.len() as u64 > manifest.limits.request_body {
+            return Err(PublishError::Refused(format!(
+                "limit of {} bytes of a message's body reached",
+                manifest.limits.request_body
+            )));
+        }
+        let (_, services) = facts.working().map_err(PublishError::Unavailable)?;
+        facts.sent.store(true, Ordering::Relaxed);
+        let outgoing = services::OutgoingMessage {
+            topic: message.topic,
+            id: message.id,
+            content_type: message.content_type,
+            body: message.body,
+        };
+        services.messaging.publish(outgoing).await.map_err(|error| match error {
+            services::PublishError::Refused(reason) => PublishError::Refused(reason),
+            services::PublishError::Unavailable(reason) => PublishError::Unavailable(reason),
+        })
+    }
+}

@@ -1,0 +1,181 @@
+//! What one call carries with it: the store's data, and the facts that its host functions share.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::HeaderValue;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{Error as HttpError, WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+use super::bindings::imported::log::Level;
+use super::functions::http::Egress;
+use super::functions::log::printable;
+use super::functions::stdio::Printed;
+use super::limits::{Limits, MemoryGuard};
+use super::release::ReleaseFacts;
+use super::services::{Checkpoints, Messaging, SecretSource, Signer, Work};
+
+/// What the host functions rest on. Shared by all calls.
+#[derive(Clone)]
+pub struct Services {
+    pub checkpoints: Arc<dyn Checkpoints>,
+    pub signer: Arc<dyn Signer>,
+    pub messaging: Arc<dyn Messaging>,
+    pub secrets: Arc<dyn SecretSource>,
+}
+
+/// The headers of one request and their bookkeeping, in bytes.
+const HTTP_FIELDS_BYTES_MAX: usize = 64 << 10;
+/// Resources that one call may hold at the same time.
+const RESOURCES_MAX: usize = 4_096;
+/// Remarks kept of one call.
+const NOTES_MAX: usize = 8;
+
+/// A store's data: one call of one instance.
+pub(super) struct CallState {
+    table: ResourceTable,
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    egress: Egress,
+    pub(super) memory: MemoryGuard,
+    pub(super) facts: Arc<CallFacts>,
+    pub(super) printed: Printed,
+}
+
+impl CallState {
+    pub(super) fn new(facts: Arc<CallFacts>) -> Self {
+        let printed = Printed::default();
+        // No arguments, no environment, no folders, no sockets: only clocks and random numbers.
+        let wasi = WasiCtx::builder().stdout(printed.clone()).stderr(printed.clone()).build();
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(HTTP_FIELDS_BYTES_MAX);
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(RESOURCES_MAX);
+        Self {
+            table,
+            wasi,
+            http,
+            egress: Egress { facts: Arc::clone(&facts) },
+            memory: MemoryGuard::new(facts.release.manifest.limits.memory),
+            facts,
+            printed,
+        }
+    }
+}
+
+impl WasiView for CallState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for CallState {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { hooks: &mut self.egress, table: &mut self.table, ctx: &mut self.http }
+    }
+}
+
+/// What a call is for, and what it has done so far. Shared with the tasks of its requests.
+pub(crate) struct CallFacts {
+    pub(crate) release: Arc<ReleaseFacts>,
+    /// None while a plugin judges a withdrawal that is not written yet: then nothing is granted.
+    pub(crate) on_event: Option<(Work, Services)>,
+    pub(crate) idempotency_key: String,
+    pub(crate) traceparent: Option<String>,
+    /// Whether anything may have left the host.
+    pub(crate) sent: AtomicBool,
+    /// Outbound requests so far.
+    pub(crate) requests: AtomicU32,
+    log_lines: AtomicU32,
+    notes: Mutex<Vec<String>>,
+}
+
+impl CallFacts {
+    pub(super) fn new(
+        release: Arc<ReleaseFacts>,
+        on_event: Option<(Work, Services)>,
+        idempotency_key: String,
+        traceparent: Option<String>,
+    ) -> Self {
+        Self {
+            release,
+            on_event,
+            idempotency_key,
+            traceparent,
+            sent: AtomicBool::new(false),
+            requests: AtomicU32::new(0),
+            log_lines: AtomicU32::new(0),
+            notes: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// The event and the services, or why there are none.
+    pub(super) fn working(&self) -> Result<(&Work, &Services), String> {
+        match &self.on_event {
+            Some((work, services)) => Ok((work, services)),
+            None => Err("not available while a withdrawal is judged".to_owned()),
+        }
+    }
+
+    /// Keeps a remark for the operator: it becomes part of the attempt's reason if it fails.
+    pub(super) fn note(&self, note: String) {
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        if notes.len() < NOTES_MAX && !notes.contains(&note) {
+            notes.push(note);
+        }
+    }
+
+    pub(super) fn notes(&self) -> Vec<String> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Writes a guest's line, unless it has written its share.
+    pub(super) fn log(&self, level: Level, message: &str) {
+        let manifest = &self.release.manifest;
+        let line = self.log_lines.fetch_add(1, Ordering::Relaxed);
+        if line >= manifest.limits.log_lines {
+            if line == manifest.limits.log_lines {
+                tracing::warn!(plugin.name = %manifest.name, "limit of {line} log lines a call reached; the rest is dropped");
+            }
+            return;
+        }
+        let message = printable(message, Limits::LOG_LINE_BYTES);
+        let name = &manifest.name;
+        let event = self.on_event.as_ref().map(|(work, _)| work.event.to_string());
+        match level {
+            Level::Debug => tracing::debug!(plugin.name = %name, event.id = event, "{message}"),
+            Level::Info => tracing::info!(plugin.name = %name, event.id = event, "{message}"),
+            Level::Warn => tracing::warn!(plugin.name = %name, event.id = event, "{message}"),
+            Level::Error => tracing::error!(plugin.name = %name, event.id = event, "{message}"),
+        }
+    }
+
+    /// The header's value with the placeholders of secrets filled in; none if it holds no
+    /// placeholder.
+    pub(super) fn fill_secrets(
+        &self,
+        value: &HeaderValue,
+    ) -> Result<Option<HeaderValue>, HttpError> {
+        let Ok(text) = value.to_str() else { return Ok(None) };
+        if !text.contains(ReleaseFacts::PLACEHOLDER_PREFIX) {
+            return Ok(None);
+        }
+        let Some((_, services)) = &self.on_event else { return Err(HttpError::HttpRequestDenied) };
+        let mut filled = text.to_owned();
+        for grant in &self.release.manifest.grants.secrets {
+            let placeholder = self.release.placeholder(&grant.name);
+            if filled.contains(&placeholder) {
+                let secret = services.secrets.value(&grant.name).map_err(|error| {
+                    self.note(error.to_string());
+                    HttpError::ConfigurationError
+                })?;
+                filled = filled.replace(&placeholder, &secret);
+            }
+        }
+        let mut filled =
+            HeaderValue::from_str(&filled).map_err(|_| HttpError::ConfigurationError)?;
+        filled.set_sensitive(true);
+        Ok(Some(filled))
+    }
+}
