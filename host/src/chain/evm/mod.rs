@@ -12,6 +12,8 @@ mod signing;
 mod transaction;
 
 #[cfg(test)]
+mod anvil_test;
+#[cfg(test)]
 mod fake_node;
 #[cfg(test)]
 mod testing;
