@@ -1,0 +1,61 @@
+//! What the operator says about a network. Plain values; the file that they come from is read in
+//! `cli`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use url::Url;
+
+use super::keys::Passphrase;
+use crate::domain::Network;
+
+/// One network that the host pays on.
+#[derive(Debug, Clone)]
+pub struct NetworkConfig {
+    /// `eip155:` and the chain id.
+    pub network: Network,
+    /// The host's own nodes: its evidence comes from them. Read in this order.
+    pub rpc_urls: Vec<Url>,
+    /// How many blocks make a payment final, its own block counted: 1 is "mined".
+    pub depth: u64,
+    pub assets: BTreeMap<String, Asset>,
+    /// A file in the Web3 Secret Storage format.
+    pub keystore: PathBuf,
+    pub passphrase: Passphrase,
+    pub fees: FeeCaps,
+    /// Not mined for so long, the host sends the stored bytes again itself.
+    pub resend_after: Duration,
+    /// Not mined for so long, the plugin is asked again, so that it may raise the fees.
+    pub rebroadcast_after: Duration,
+    /// For one call of a node, from connecting to the last byte.
+    pub rpc_timeout: Duration,
+}
+
+/// How an asset exists on a network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asset {
+    /// The chain's own coin.
+    Native { decimals: u8 },
+    /// A token: `contract` is an address, with its EIP-55 checksum or in one case.
+    Erc20 { contract: String, decimals: u8 },
+}
+
+impl Asset {
+    #[must_use]
+    pub fn decimals(&self) -> u8 {
+        match self {
+            Self::Native { decimals } | Self::Erc20 { decimals, .. } => *decimals,
+        }
+    }
+}
+
+/// What a plugin can make the host spend on fees at most. In wei.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FeeCaps {
+    pub fee_max_per_gas: u128,
+    pub fee_max_per_transaction: u128,
+    /// For an account, over the last 24 hours.
+    pub fee_max_per_day: u128,
+    pub gas_limit_max: u64,
+}

@@ -1,0 +1,310 @@
+//! One pass over the open payments of a network: what the chain says about each, and what follows.
+//!
+//! The cost grows with open payments only: the receipts of a page in one request, the blocks that
+//! they name in another.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use alloy_primitives::B256;
+
+use super::EvmChain;
+use super::convert::{parse_address, parse_hash, uint256};
+use super::evidence::{
+    CanonicalView, Effect, Evidence, Expected, Inclusion, Receipt, Sighting, evidence_text,
+    failure_text, judge,
+};
+use crate::chain::ChainError;
+use crate::domain::{
+    Payment, SignedTransaction, Timestamp, Transition, WithdrawalId, WithdrawalState,
+};
+use crate::store::{Conclude, Concluded};
+
+/// Payments that are looked at together.
+const PAGE: u32 = 100;
+
+/// Payments whose last resend is remembered. Of one that is forgotten, the same bytes go out once
+/// more, which is harmless.
+const RESENDS_REMEMBERED_MAX: usize = 100_000;
+
+/// What one pass did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ConfirmationPass {
+    pub looked_at: u64,
+    pub confirmed: u64,
+    pub failed: u64,
+    /// Stored bytes that the host sent again itself.
+    pub resent: u64,
+    /// Broadcasts that were asked of the plugin anew.
+    pub requested: u64,
+    /// Payments that a person has to look at: the chain contradicts itself, or moved another
+    /// amount.
+    pub unclear: u64,
+}
+
+/// When stored bytes were last sent again, and when a broadcast was last asked for.
+#[derive(Debug, Default)]
+pub(super) struct Resends {
+    by_withdrawal: HashMap<WithdrawalId, LastTried>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct LastTried {
+    resent_at: Option<Timestamp>,
+    requested_at: Option<Timestamp>,
+}
+
+/// A payment with what is needed to judge it.
+struct OpenPayment {
+    payment: Payment,
+    newest: SignedTransaction,
+    hashes: Vec<B256>,
+    expected: Expected,
+}
+
+impl EvmChain {
+    /// Looks at every open payment once. It may be cut off anywhere: the next pass does the rest.
+    ///
+    /// # Errors
+    /// A node or the store could not be reached. What was concluded before stands.
+    pub async fn confirmation_pass(&self, now: Timestamp) -> Result<ConfirmationPass, ChainError> {
+        let mut pass = ConfirmationPass::default();
+        let mut missing = Vec::new();
+        let walked = self.walk(now, &mut pass, &mut missing).await;
+        // Once a pass, so that a silent node is waited for once; and also when the walk ended
+        // early, so that one bad page keeps no payment from being sent.
+        pass.resent += missing.len() as u64;
+        self.nodes.send_again(&missing).await;
+        walked.map(|()| pass)
+    }
+
+    async fn walk(
+        &self,
+        now: Timestamp,
+        pass: &mut ConfirmationPass,
+        resend: &mut Vec<(B256, Vec<u8>)>,
+    ) -> Result<(), ChainError> {
+        let mut after: Option<(String, u64)> = None;
+        let mut open = BTreeSet::new();
+        loop {
+            let page = self.store.0.open_payments(self.chain_id, after.clone(), PAGE).await?;
+            let full = page.len() >= PAGE as usize;
+            let last = page.last().and_then(|payment| payment.transactions.first());
+            let next = last.map(|first| (first.account.clone(), first.nonce));
+            open.extend(page.iter().map(|payment| payment.withdrawal.id));
+            self.look_at(&page, now, pass, resend).await?;
+            // The order is strictly rising, so a page that does not move on ends the pass.
+            if !full || next.is_none() || next <= after {
+                break;
+            }
+            after = next;
+        }
+        self.forget_others(&open);
+        Ok(())
+    }
+
+    async fn look_at(
+        &self,
+        page: &[Payment],
+        now: Timestamp,
+        pass: &mut ConfirmationPass,
+        resend: &mut Vec<(B256, Vec<u8>)>,
+    ) -> Result<(), ChainError> {
+        let page: Vec<OpenPayment> = page.iter().filter_map(|p| self.prepare(p, pass)).collect();
+        if page.is_empty() {
+            return Ok(());
+        }
+        let hashes: Vec<B256> = page.iter().flat_map(|open| open.hashes.iter().copied()).collect();
+        let mut receipts = self.nodes.receipts(&hashes).await?.into_iter();
+        let sightings: Vec<Vec<Sighting>> =
+            page.iter().map(|open| open.sightings(&mut receipts)).collect();
+        let found = sightings.iter().flatten().filter_map(|sighting| sighting.receipt.as_ref());
+        let heights: BTreeSet<u64> = found.map(|receipt| receipt.block_number).collect();
+        let heights: Vec<u64> = heights.into_iter().collect();
+        let view = match heights.as_slice() {
+            [] => CanonicalView::default(),
+            heights => self.nodes.canonical(heights).await?,
+        };
+        let mut missing = Vec::new();
+        for (open, sightings) in page.iter().zip(&sightings) {
+            pass.looked_at += 1;
+            match judge(sightings, &open.expected, &view, self.config.depth) {
+                Evidence::NotMined => missing.push(open),
+                Evidence::Reorged { tx_hash } => {
+                    tracing::warn!(
+                        withdrawal.id = %open.payment.withdrawal.id,
+                        tx.hash = %tx_hash,
+                        "the payment's block is not on the canonical chain"
+                    );
+                    missing.push(open);
+                }
+                Evidence::Mined(_) => {}
+                Evidence::Contradictory => {
+                    pass.unclear += 1;
+                    tracing::error!(
+                        withdrawal.id = %open.payment.withdrawal.id,
+                        "the nodes contradict themselves about a payment; nothing is concluded"
+                    );
+                }
+                Evidence::Final(inclusion, effect) => {
+                    self.conclude(open, &inclusion, effect, pass).await?;
+                }
+            }
+        }
+        self.send_missing(&missing, now, pass, resend).await
+    }
+
+    /// None for a row that cannot be judged. It is counted and told, and holds up no other.
+    fn prepare(&self, payment: &Payment, pass: &mut ConfirmationPass) -> Option<OpenPayment> {
+        let open = self.try_prepare(payment);
+        if open.is_none() {
+            pass.looked_at += 1;
+            pass.unclear += 1;
+            tracing::error!(
+                withdrawal.id = %payment.withdrawal.id,
+                "a payment cannot be judged: its asset is not configured any more, or it is corrupt"
+            );
+        }
+        open
+    }
+
+    fn try_prepare(&self, payment: &Payment) -> Option<OpenPayment> {
+        let request = &payment.withdrawal.request;
+        let known = self.assets.get(&request.asset)?;
+        let newest = payment.transactions.last()?.clone();
+        let parsed = payment.transactions.iter().map(|signed| parse_hash(&signed.signed.hash));
+        let expected = Expected {
+            account: parse_address(&newest.account)?,
+            destination: parse_address(&request.destination_address)?,
+            contract: known.contract,
+            units: uint256(&request.amount.base_units(known.decimals).ok()?)?,
+        };
+        let hashes = parsed.collect::<Option<Vec<B256>>>()?;
+        Some(OpenPayment { payment: payment.clone(), newest, hashes, expected })
+    }
+
+    async fn conclude(
+        &self,
+        open: &OpenPayment,
+        inclusion: &Inclusion,
+        effect: Effect,
+        pass: &mut ConfirmationPass,
+    ) -> Result<(), ChainError> {
+        let withdrawal = open.payment.withdrawal.id;
+        let evidence = evidence_text(self.chain_id, inclusion, effect, &open.expected);
+        let tx_hash = format!("{:#x}", inclusion.tx_hash);
+        let end = match (effect, failure_text(effect)) {
+            (Effect::Paid, _) => Transition::Confirm { tx_hash: tx_hash.clone() },
+            (_, Some(reason)) => {
+                Transition::Revert { tx_hash: tx_hash.clone(), reason: reason.to_owned() }
+            }
+            (_, None) => {
+                pass.unclear += 1;
+                tracing::error!(
+                    withdrawal.id = %withdrawal,
+                    evidence,
+                    "a final transfer moved another amount; the withdrawal is left as it is"
+                );
+                return Ok(());
+            }
+        };
+        let confirms = matches!(end, Transition::Confirm { .. });
+        let mut transitions = Vec::with_capacity(2);
+        match open.payment.withdrawal.state {
+            // The host died between signing and settling, or the plugin never said that it sent.
+            WithdrawalState::Requested => transitions.push(Transition::Broadcast { tx_hash }),
+            WithdrawalState::Broadcasted { .. }
+            | WithdrawalState::Confirmed { .. }
+            | WithdrawalState::Failed { .. } => {}
+        }
+        transitions.push(end);
+        let concluded =
+            self.store.0.conclude(Conclude { withdrawal, transitions, evidence }).await?;
+        match concluded {
+            Concluded::Now { changed: true, status } => {
+                let count = if confirms { &mut pass.confirmed } else { &mut pass.failed };
+                *count += 1;
+                tracing::info!(withdrawal.id = %withdrawal, status = %status, "a payment is final");
+            }
+            // Another host was first.
+            Concluded::Now { changed: false, .. } => {}
+            Concluded::NotFound => {
+                tracing::error!(withdrawal.id = %withdrawal, "a paid withdrawal is not there");
+            }
+            Concluded::Refused(reason) => {
+                pass.unclear += 1;
+                tracing::error!(withdrawal.id = %withdrawal, reason, "evidence was refused");
+            }
+        }
+        Ok(())
+    }
+
+    async fn send_missing(
+        &self,
+        missing: &[&OpenPayment],
+        now: Timestamp,
+        pass: &mut ConfirmationPass,
+        resend: &mut Vec<(B256, Vec<u8>)>,
+    ) -> Result<(), ChainError> {
+        let due = |since: Timestamp, wait: Duration| {
+            now.signed_duration_since(since).to_std().is_ok_and(|waited| waited >= wait)
+        };
+        for open in missing {
+            let (id, signed_at) = (open.payment.withdrawal.id, open.newest.signed_at);
+            let tried = self.last_tried(id);
+            let since = tried.resent_at.map_or(signed_at, |at| at.max(signed_at));
+            if let Some(hash) = open.hashes.last().filter(|_| due(since, self.config.resend_after))
+            {
+                // The newest: all have one nonce, and it has the highest fees.
+                resend.push((*hash, open.newest.signed.raw.clone()));
+                self.remember(id, LastTried { resent_at: Some(now), ..tried });
+            }
+            let tried = self.last_tried(id);
+            let since = tried.requested_at.map_or(signed_at, |at| at.max(signed_at));
+            let wait = self.config.rebroadcast_after;
+            if due(since, wait) {
+                if self.store.0.request_broadcast(id, wait).await? {
+                    pass.requested += 1;
+                    tracing::info!(withdrawal.id = %id, "a payment is not mined; the plugin is asked");
+                }
+                self.remember(id, LastTried { requested_at: Some(now), ..tried });
+            }
+        }
+        Ok(())
+    }
+
+    fn last_tried(&self, id: WithdrawalId) -> LastTried {
+        let resends = self.resends.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        resends.by_withdrawal.get(&id).copied().unwrap_or_default()
+    }
+
+    fn remember(&self, id: WithdrawalId, tried: LastTried) {
+        let mut resends = self.resends.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let known = resends.by_withdrawal.contains_key(&id);
+        if known || resends.by_withdrawal.len() < RESENDS_REMEMBERED_MAX {
+            resends.by_withdrawal.insert(id, tried);
+        }
+    }
+
+    fn forget_others(&self, open: &BTreeSet<WithdrawalId>) {
+        let mut resends = self.resends.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        resends.by_withdrawal.retain(|id, _| open.contains(id));
+    }
+}
+
+impl OpenPayment {
+    fn sightings(&self, receipts: &mut impl Iterator<Item = Option<Receipt>>) -> Vec<Sighting> {
+        let signed = self.payment.transactions.iter().zip(&self.hashes);
+        signed
+            .map(|(signed, tx_hash)| Sighting {
+                tx_hash: *tx_hash,
+                kind: signed.signed.kind,
+                receipt: receipts.next().flatten(),
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+#[path = "confirmation_test.rs"]
+mod tests;

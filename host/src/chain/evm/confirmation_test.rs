@@ -1,0 +1,275 @@
+//! Passes over open payments, against a node whose chain a test writes.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use alloy_primitives::U256;
+use chrono::Utc;
+use serde_json::{Value, json};
+
+use super::super::TransactionRequest;
+use super::super::fake_node::{FakeNode, Manner, unknown};
+use super::super::testing::{FakeStore, a_lease, config, open, withdrawal_of};
+use super::super::transaction::transfer_call;
+use super::*;
+use crate::domain::WithdrawalStatus;
+
+const PAYEE: &str = "0x52908400098527886E0F7030069857D2E4169EE7";
+const CONTRACT: &str = "0x00000000000000000000000000000000000000cc";
+
+#[derive(Default)]
+struct Chain {
+    head: u64,
+    receipts: BTreeMap<String, Value>,
+    /// Blocks whose hash is not the usual one.
+    reorganised: BTreeMap<u64, String>,
+}
+
+fn block_hash(number: u64) -> String {
+    format!("0x{number:064x}")
+}
+
+struct Bench {
+    node: FakeNode,
+    state: Arc<Mutex<Chain>>,
+    store: Arc<FakeStore>,
+    chain: Arc<EvmChain>,
+    _folder: tempfile::TempDir,
+}
+
+fn answer(state: &Mutex<Chain>, method: &str, params: &Value) -> Result<Value, (i64, String)> {
+    let state = state.lock().unwrap();
+    match method {
+        "eth_getTransactionCount" => Ok(json!("0x0")),
+        "eth_getBalance" => Ok(json!("0xffffffffffffffffffffffff")),
+        "eth_call" => Ok(json!(format!("0x{:064x}", 1_u64 << 60))),
+        "eth_blockNumber" => Ok(json!(format!("{:#x}", state.head))),
+        "eth_getTransactionReceipt" => {
+            Ok(state.receipts.get(params[0].as_str().unwrap()).cloned().unwrap_or_default())
+        }
+        "eth_getBlockByNumber" => {
+            let number = super::super::rpc::quantity(&params[0]).unwrap();
+            let hash = state.reorganised.get(&number).cloned();
+            let hash = hash.unwrap_or_else(|| block_hash(number));
+            Ok(if number > state.head { Value::Null } else { json!({ "hash": hash }) })
+        }
+        "eth_sendRawTransaction" => Err((-32_000, "already known".into())),
+        method => unknown(method),
+    }
+}
+
+async fn bench() -> Bench {
+    let state: Arc<Mutex<Chain>> = Arc::default();
+    let of_node = Arc::clone(&state);
+    let node = FakeNode::start(move |method, params| answer(&of_node, method, params)).await;
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(FakeStore::default());
+    let mut config = config(folder.path(), "eip155:1", std::slice::from_ref(&node.url), CONTRACT);
+    config.fees.fee_max_per_day = u128::MAX;
+    let chain = open(config, &store).await;
+    Bench { node, state, store, chain, _folder: folder }
+}
+
+impl Bench {
+    async fn signed(&self, asset: &str) -> SignedTransaction {
+        let withdrawal = withdrawal_of(asset, "eip155:1", "1", PAYEE);
+        let id = self.store.add(withdrawal).await;
+        let units = U256::from(1_000_000);
+        let native = asset == "ETH";
+        let request = TransactionRequest {
+            chain_id: 1,
+            to: if native { PAYEE.into() } else { CONTRACT.into() },
+            value: if native { "1000000000000000000".into() } else { "0".into() },
+            data: if native { Vec::new() } else { transfer_call(PAYEE.parse().unwrap(), units) },
+            gas_limit: 60_000,
+            max_fee_per_gas: "1000".into(),
+            max_priority_fee_per_gas: "100".into(),
+        };
+        self.chain.sign(a_lease(), id, request, false).await.unwrap()
+    }
+
+    async fn broadcast(&self, signed: &SignedTransaction) {
+        let step = Transition::Broadcast { tx_hash: signed.signed.hash.clone() };
+        let mut state = self.store.state.lock().await;
+        let payment = state.payments.get_mut(&signed.withdrawal).unwrap();
+        match payment.withdrawal.step(&step, Utc::now()).unwrap() {
+            crate::domain::Step::Changed(next) => payment.withdrawal = next,
+            crate::domain::Step::Unchanged => panic!("it was broadcast before"),
+        }
+    }
+
+    fn mine(&self, signed: &SignedTransaction, block: u64, status: &str, logs: &Value) {
+        let receipt = json!({
+            "transactionHash": signed.signed.hash, "blockNumber": format!("{block:#x}"),
+            "blockHash": block_hash(block), "from": signed.account, "to": PAYEE,
+            "status": status, "logs": logs, "gasUsed": "0x5208", "type": "0x2",
+        });
+        let mut state = self.state.lock().unwrap();
+        state.receipts.insert(signed.signed.hash.clone(), receipt);
+        state.head = state.head.max(block);
+    }
+
+    fn head(&self, head: u64) {
+        self.state.lock().unwrap().head = head;
+    }
+
+    async fn pass(&self, seconds_from_now: i64) -> ConfirmationPass {
+        let now = Utc::now() + chrono::Duration::seconds(seconds_from_now);
+        self.chain.confirmation_pass(now).await.unwrap()
+    }
+}
+
+fn transfer_log(account: &str, units: u64) -> Value {
+    let topic = |address: &str| format!("0x{}{}", "0".repeat(24), &address[2..].to_lowercase());
+    json!([{
+        "address": CONTRACT,
+        "topics": [
+            "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef",
+            topic(account), topic(PAYEE),
+        ],
+        "data": format!("0x{units:064x}"), "logIndex": "0x0", "removed": false,
+    }])
+}
+
+#[tokio::test]
+async fn a_payment_is_confirmed_at_the_depth_and_not_before() {
+    let bench = bench().await;
+    let signed = bench.signed("ETH").await;
+    bench.broadcast(&signed).await;
+    assert_eq!(bench.pass(0).await, ConfirmationPass { looked_at: 1, ..Default::default() });
+    bench.mine(&signed, 10, "0x1", &json!([]));
+    bench.head(11);
+    assert_eq!(bench.pass(0).await.confirmed, 0);
+    bench.head(12);
+    assert_eq!(bench.pass(0).await.confirmed, 1);
+    assert_eq!(bench.store.status(signed.withdrawal).await, WithdrawalStatus::Confirmed);
+    assert_eq!(bench.pass(0).await, ConfirmationPass::default(), "an ended payment is not read");
+    let state = bench.store.state.lock().await;
+    let evidence: Value = serde_json::from_str(&state.concluded[0].evidence).unwrap();
+    assert_eq!((&evidence["block_number"], &evidence["depth"]), (&json!(10), &json!(3)));
+    assert_eq!(state.concluded[0].transitions.len(), 1);
+}
+
+#[tokio::test]
+async fn a_payment_whose_host_died_after_signing_is_broadcast_and_confirmed_at_once() {
+    let bench = bench().await;
+    let signed = bench.signed("USDT").await;
+    bench.mine(&signed, 10, "0x1", &transfer_log(&signed.account, 1_000_000));
+    bench.head(12);
+    assert_eq!(bench.pass(0).await.confirmed, 1);
+    let hash = signed.signed.hash.clone();
+    let expected =
+        [Transition::Broadcast { tx_hash: hash.clone() }, Transition::Confirm { tx_hash: hash }];
+    assert_eq!(bench.store.state.lock().await.concluded[0].transitions, expected);
+}
+
+#[tokio::test]
+async fn a_revert_and_a_false_transfer_fail_the_withdrawal_when_final() {
+    let bench = bench().await;
+    let reverted = bench.signed("ETH").await;
+    let refused = bench.signed("USDT").await;
+    bench.mine(&reverted, 10, "0x0", &json!([]));
+    bench.mine(&refused, 10, "0x1", &json!([]));
+    assert_eq!(bench.pass(0).await.failed, 0, "a reorganisation could still make them succeed");
+    bench.head(12);
+    let pass = bench.pass(0).await;
+    assert_eq!((pass.failed, pass.confirmed), (2, 0));
+    for signed in [reverted, refused] {
+        assert_eq!(bench.store.status(signed.withdrawal).await, WithdrawalStatus::Failed);
+    }
+}
+
+#[tokio::test]
+async fn another_amount_ends_nothing_and_is_told() {
+    let bench = bench().await;
+    let signed = bench.signed("USDT").await;
+    bench.mine(&signed, 10, "0x1", &transfer_log(&signed.account, 990_000));
+    bench.head(12);
+    let pass = bench.pass(0).await;
+    assert_eq!((pass.unclear, pass.confirmed, pass.failed), (1, 0, 0));
+    assert_eq!(bench.store.status(signed.withdrawal).await, WithdrawalStatus::Requested);
+}
+
+#[tokio::test]
+async fn a_receipt_of_a_block_that_was_reorganised_away_ends_nothing() {
+    let bench = bench().await;
+    let signed = bench.signed("ETH").await;
+    bench.mine(&signed, 10, "0x1", &json!([]));
+    bench.head(50);
+    bench.state.lock().unwrap().reorganised.insert(10, block_hash(999));
+    let pass = bench.pass(31).await;
+    assert_eq!((pass.confirmed, pass.resent), (0, 1), "the same bytes go out again");
+    bench.state.lock().unwrap().reorganised.clear();
+    assert_eq!(bench.pass(0).await.confirmed, 1);
+}
+
+#[tokio::test]
+async fn what_is_not_mined_is_sent_again_and_then_asked_for() {
+    let bench = bench().await;
+    let signed = bench.signed("ETH").await;
+    assert_eq!(bench.pass(29).await.resent, 0);
+    assert_eq!(bench.pass(31).await.resent, 1);
+    assert_eq!(bench.pass(32).await.resent, 0, "once in resend_after");
+    assert_eq!(bench.pass(62).await.resent, 1);
+    assert_eq!(bench.node.count("eth_sendRawTransaction"), 2);
+    assert_eq!(bench.pass(121).await.requested, 1);
+    assert_eq!(bench.pass(122).await.requested, 0);
+    assert_eq!(bench.store.state.lock().await.requested, [signed.withdrawal]);
+    let raw = format!("0x{}", alloy_primitives::hex::encode(&signed.signed.raw));
+    let calls = bench.node.calls.lock().unwrap();
+    let sent = calls.iter().filter(|(method, _)| method == "eth_sendRawTransaction");
+    assert!(sent.map(|(_, params)| &params[0]).all(|sent| *sent == json!(raw)));
+}
+
+#[tokio::test]
+async fn one_garbled_receipt_holds_up_no_other_payment() {
+    let bench = bench().await;
+    let garbled = bench.signed("ETH").await;
+    let good = bench.signed("ETH").await;
+    let unconfigured = bench.signed("ETH").await;
+    for signed in [&garbled, &good, &unconfigured] {
+        bench.mine(signed, 10, "0x1", &json!([]));
+    }
+    bench.head(12);
+    let hash = garbled.signed.hash.clone();
+    bench.state.lock().unwrap().receipts.insert(hash, json!({ "status": 1 }));
+    let mut state = bench.store.state.lock().await;
+    let payment = state.payments.get_mut(&unconfigured.withdrawal).unwrap();
+    payment.withdrawal.request.asset = "GONE".into();
+    drop(state);
+    let pass = bench.pass(0).await;
+    assert_eq!((pass.looked_at, pass.confirmed, pass.unclear), (3, 1, 1));
+    assert_eq!(bench.store.status(good.withdrawal).await, WithdrawalStatus::Confirmed);
+}
+
+#[tokio::test]
+async fn a_pass_works_in_pages_and_in_few_requests() {
+    let bench = bench().await;
+    let count = u64::from(PAGE) + 1;
+    for _ in 0..count {
+        let signed = bench.signed("ETH").await;
+        bench.mine(&signed, 10, "0x1", &json!([]));
+    }
+    bench.head(12);
+    let pass = bench.pass(0).await;
+    assert_eq!((pass.looked_at, pass.confirmed), (count, count));
+    assert_eq!(bench.node.count("eth_getBlockByNumber"), 2, "one block, once a page");
+    assert_eq!(bench.node.count("eth_blockNumber"), 2);
+}
+
+#[tokio::test]
+async fn a_node_or_a_store_that_is_away_fails_the_pass_and_the_next_one_does_the_work() {
+    let bench = bench().await;
+    let signed = bench.signed("ETH").await;
+    bench.mine(&signed, 10, "0x1", &json!([]));
+    bench.head(12);
+    bench.node.behave(Manner::Status(503));
+    let failed = bench.chain.confirmation_pass(Utc::now()).await;
+    assert!(matches!(failed, Err(ChainError::Rpc(_))), "{failed:?}");
+    bench.node.behave(Manner::Proper);
+    bench.store.state.lock().await.unavailable = true;
+    let failed = bench.chain.confirmation_pass(Utc::now()).await;
+    assert!(matches!(failed, Err(ChainError::Store(_))), "{failed:?}");
+    bench.store.state.lock().await.unavailable = false;
+    assert_eq!(bench.pass(0).await.confirmed, 1);
+}

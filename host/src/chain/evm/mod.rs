@@ -1,0 +1,271 @@
+//! Chains of the Ethereum family: what is paid how (`terms`), what may be signed (`rules`,
+//! `transaction`, `signing`), and what the chain says about it (`nodes`, `evidence`,
+//! `confirmation`).
+
+mod confirmation;
+mod convert;
+mod evidence;
+mod nodes;
+mod rpc;
+mod rules;
+mod signing;
+mod transaction;
+
+#[cfg(test)]
+mod anvil_test;
+#[cfg(test)]
+mod fake_node;
+#[cfg(test)]
+mod testing;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use alloy_primitives::Address;
+use tokio::sync::OnceCell;
+use url::Url;
+
+pub use confirmation::ConfirmationPass;
+pub use rpc::RpcError;
+pub use rules::TransactionRequest;
+pub use signing::SignError;
+
+use self::confirmation::Resends;
+use self::convert::{parse_address, uint256};
+use self::nodes::Nodes;
+use self::rpc::Endpoint;
+use self::rules::{Terms, rule};
+use super::ChainError;
+use super::config::{Asset, NetworkConfig};
+use super::keys::AccountKey;
+use crate::domain::{Amount, Network, SignedTransaction, WithdrawalId};
+use crate::store::{ChainStore, StoreError};
+
+/// 10⁷⁷ is the largest power of ten below 2²⁵⁶.
+const DECIMALS_MAX: u8 = 77;
+
+/// One network: its nodes, its account, and what the host pays on it.
+#[derive(Debug)]
+pub struct EvmChain {
+    config: NetworkConfig,
+    chain_id: u64,
+    assets: BTreeMap<String, KnownAsset>,
+    key: AccountKey,
+    nodes: Nodes,
+    store: StoreHandle,
+    /// Set once the account was registered and its nonce compared with the chain's.
+    account_checked: OnceCell<()>,
+    resends: Mutex<Resends>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct KnownAsset {
+    contract: Option<Address>,
+    decimals: u8,
+}
+
+struct StoreHandle(Arc<dyn ChainStore>);
+
+impl std::fmt::Debug for StoreHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ChainStore")
+    }
+}
+
+/// How an asset is paid on this network, for a plugin that builds the transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaymentTerms {
+    pub chain_id: u64,
+    /// With its EIP-55 checksum.
+    pub account: String,
+    /// With its EIP-55 checksum; none for the chain's own coin.
+    pub contract: Option<String>,
+    pub decimals: u8,
+}
+
+/// What is wrong with a withdrawal before it is accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {reason}")]
+pub struct RequestError {
+    /// The field of the request, as the API names it.
+    pub field: &'static str,
+    pub reason: String,
+}
+
+impl EvmChain {
+    pub(super) async fn open(
+        config: NetworkConfig,
+        store: Arc<dyn ChainStore>,
+    ) -> Result<Self, ChainError> {
+        let fault = |field, reason: &str| ChainError::Config {
+            network: config.network.clone(),
+            field,
+            reason: reason.to_owned(),
+        };
+        let chain_id = chain_id(&config.network)
+            .ok_or_else(|| fault("network", "it needs the form eip155:N, with N above zero"))?;
+        check_numbers(&config, fault)?;
+        let assets = known_assets(&config, fault)?;
+        let client = rpc::client(&config.rpc_urls, config.rpc_timeout)
+            .map_err(|reason| fault("rpc_urls", &reason))?;
+        let endpoints = config
+            .rpc_urls
+            .iter()
+            .map(|url| Endpoint::new(url.clone(), client.clone(), chain_id))
+            .collect();
+        let key = AccountKey::load(&config.keystore, &config.passphrase)
+            .await
+            .map_err(|source| ChainError::Keystore { network: config.network.clone(), source })?;
+        Ok(Self {
+            chain_id,
+            assets,
+            key,
+            nodes: Nodes::new(endpoints),
+            store: StoreHandle(store),
+            account_checked: OnceCell::new(),
+            resends: Mutex::new(Resends::default()),
+            config,
+        })
+    }
+
+    #[must_use]
+    pub fn network(&self) -> &Network {
+        &self.config.network
+    }
+
+    #[must_use]
+    pub fn chain_id(&self) -> u64 {
+        self.chain_id
+    }
+
+    /// The paying account, with its EIP-55 checksum.
+    #[must_use]
+    pub fn account(&self) -> String {
+        self.key.address().to_checksum(None)
+    }
+
+    /// How `asset` is paid here. Asks nobody.
+    ///
+    /// # Errors
+    /// [`SignError::Refused`]: the network has no such asset.
+    pub fn terms(&self, asset: &str) -> Result<PaymentTerms, SignError> {
+        let terms = self.inner_terms(asset)?;
+        Ok(PaymentTerms {
+            chain_id: terms.chain_id,
+            account: terms.account.to_checksum(None),
+            contract: terms.contract.map(|contract| contract.to_checksum(None)),
+            decimals: terms.decimals,
+        })
+    }
+
+    /// Whether a withdrawal of this asset and amount could ever be paid here. Asks nobody.
+    ///
+    /// # Errors
+    /// Names the field and the reason.
+    pub fn validate_request(&self, asset: &str, amount: &Amount) -> Result<(), RequestError> {
+        let Some(known) = self.assets.get(asset) else {
+            let names: Vec<&str> = self.assets.keys().map(String::as_str).collect();
+            let reason = format!("{} has {}", self.config.network, names.join(", "));
+            return Err(RequestError { field: "asset", reason });
+        };
+        let units = amount
+            .base_units(known.decimals)
+            .map_err(|error| RequestError { field: "amount", reason: error.to_string() })?;
+        match uint256(&units) {
+            Some(_) => Ok(()),
+            None => Err(RequestError {
+                field: "amount",
+                reason: "it exceeds what the chain can hold".into(),
+            }),
+        }
+    }
+
+    /// What was signed last for this withdrawal, if anything.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn signed(
+        &self,
+        withdrawal: WithdrawalId,
+    ) -> Result<Option<SignedTransaction>, StoreError> {
+        let payment = self.store.0.payment(withdrawal).await?;
+        Ok(payment.and_then(|payment| payment.transactions.into_iter().next_back()))
+    }
+
+    fn inner_terms<'a>(&'a self, asset: &'a str) -> Result<Terms<'a>, SignError> {
+        let known = self.assets.get(asset).ok_or_else(|| SignError::Refused {
+            rule: rule::ASSET,
+            reason: format!("{} has no such asset", self.config.network),
+        })?;
+        Ok(Terms {
+            network: self.config.network.as_str(),
+            chain_id: self.chain_id,
+            asset,
+            account: self.key.address(),
+            contract: known.contract,
+            decimals: known.decimals,
+        })
+    }
+}
+
+fn chain_id(network: &Network) -> Option<u64> {
+    let reference = network.reference();
+    let canonical = reference.bytes().all(|b| b.is_ascii_digit()) && !reference.starts_with('0');
+    (network.namespace() == "eip155" && canonical).then(|| reference.parse().ok()).flatten()
+}
+
+fn check_numbers(
+    config: &NetworkConfig,
+    fault: impl Fn(&'static str, &str) -> ChainError,
+) -> Result<(), ChainError> {
+    if config.depth == 0 {
+        return Err(fault("depth", "it is at least 1: the block that holds the payment counts"));
+    }
+    if config.rpc_urls.is_empty() {
+        return Err(fault("rpc_urls", "at least one node is needed"));
+    }
+    let http = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+    if !config.rpc_urls.iter().all(http) {
+        return Err(fault("rpc_urls", "only http:// and https:// are spoken"));
+    }
+    if config.rpc_timeout.is_zero() {
+        return Err(fault("rpc_timeout", "it is above zero"));
+    }
+    if config.fees.gas_limit_max < rules::GAS_LIMIT_MIN {
+        return Err(fault("gas_limit_max", "no transaction uses less than 21000"));
+    }
+    Ok(())
+}
+
+fn known_assets(
+    config: &NetworkConfig,
+    fault: impl Fn(&'static str, &str) -> ChainError,
+) -> Result<BTreeMap<String, KnownAsset>, ChainError> {
+    if config.assets.is_empty() {
+        return Err(fault("assets", "at least one is needed"));
+    }
+    let mut known = BTreeMap::new();
+    for (name, asset) in &config.assets {
+        let decimals = asset.decimals();
+        if decimals > DECIMALS_MAX {
+            return Err(fault("assets", &format!("{name}: at most {DECIMALS_MAX} decimals")));
+        }
+        let contract = match asset {
+            Asset::Native { .. } => None,
+            Asset::Erc20 { contract, .. } => Some(
+                contract_address(contract)
+                    .ok_or_else(|| fault("assets", &format!("{name}: {contract} is no address")))?,
+            ),
+        };
+        known.insert(name.clone(), KnownAsset { contract, decimals });
+    }
+    Ok(known)
+}
+
+/// A mixed-case address carries a checksum (EIP-55), and a wrong one is a typing error.
+fn contract_address(text: &str) -> Option<Address> {
+    let address = parse_address(text).filter(|address| !address.is_zero())?;
+    let digits = &text[2..];
+    let one_case = digits == digits.to_ascii_lowercase() || digits == digits.to_ascii_uppercase();
+    (one_case || address.to_checksum(None) == text).then_some(address)
+}

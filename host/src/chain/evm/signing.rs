@@ -1,0 +1,201 @@
+//! Signing one payment: balances first, from a node; then, in the store's transaction, the rules
+//! and the key; and bytes that are stored before anyone sees them.
+
+use async_trait::async_trait;
+
+use super::EvmChain;
+use super::convert::stored_address;
+use super::rpc::RpcError;
+use super::rules::{self, Balances, Terms, TransactionRequest, rule};
+use super::transaction;
+use crate::chain::config::FeeCaps;
+use crate::chain::keys::AccountKey;
+use crate::domain::{
+    NewSignedTransaction, SignedTransaction, SigningRefusal, SigningSituation, WithdrawalId,
+};
+use crate::store::{LeaseRef, SignPayment, Signing, SigningRules, StoreError};
+
+/// Why nothing was signed now.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SignError {
+    /// A rule forbids this request, whenever it is asked again.
+    #[error("refused by rule {rule}: {reason}")]
+    Refused { rule: &'static str, reason: String },
+    /// Something outside must change first: time, funds, fees, an operator.
+    #[error("not now ({rule}): {reason}")]
+    Wait { rule: &'static str, reason: String },
+    /// A node, the store or the key could not be reached, or the lease was lost. What was signed
+    /// is kept.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
+}
+
+impl From<StoreError> for SignError {
+    fn from(error: StoreError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+impl From<RpcError> for SignError {
+    fn from(error: RpcError) -> Self {
+        match error {
+            RpcError::WrongChain { .. } => {
+                Self::Wait { rule: rule::NODE_CHAIN, reason: error.to_string() }
+            }
+            RpcError::Transport { .. } | RpcError::Refused { .. } => {
+                Self::Unavailable(error.to_string())
+            }
+        }
+    }
+}
+
+impl From<SigningRefusal> for SignError {
+    fn from(refusal: SigningRefusal) -> Self {
+        match refusal {
+            SigningRefusal::Refused { rule, reason } => Self::Refused { rule, reason },
+            SigningRefusal::Wait { rule, reason } => Self::Wait { rule, reason },
+            SigningRefusal::Unavailable(reason) => Self::Unavailable(reason),
+        }
+    }
+}
+
+impl EvmChain {
+    /// Signs the withdrawal's transaction, or with `replace` another one at the same nonce. Asked
+    /// again without `replace`, it answers what was signed first, whatever is asked now and
+    /// whether or not a node can be reached.
+    ///
+    /// # Errors
+    /// [`SignError`]; nothing was signed then, and no nonce used up.
+    pub async fn sign(
+        &self,
+        lease: LeaseRef,
+        withdrawal: WithdrawalId,
+        request: TransactionRequest,
+        replace: bool,
+    ) -> Result<SignedTransaction, SignError> {
+        let signed = self.sign_inner(lease, withdrawal, request, replace).await;
+        match &signed {
+            Ok(signed) => tracing::info!(
+                withdrawal.id = %withdrawal,
+                tx.hash = signed.signed.hash,
+                tx.nonce = signed.nonce,
+                "a payment's transaction is signed and stored"
+            ),
+            Err(error) => {
+                tracing::warn!(withdrawal.id = %withdrawal, %error, "a payment was not signed");
+            }
+        }
+        signed
+    }
+
+    async fn sign_inner(
+        &self,
+        lease: LeaseRef,
+        withdrawal: WithdrawalId,
+        request: TransactionRequest,
+        replace: bool,
+    ) -> Result<SignedTransaction, SignError> {
+        let payment = self.store.0.payment(withdrawal).await?;
+        let payment = payment.ok_or_else(|| SignError::Refused {
+            rule: rule::EVENT,
+            reason: "there is no such withdrawal".into(),
+        })?;
+        if payment.withdrawal.request.network != self.config.network {
+            let reason = "the withdrawal is on another network".into();
+            return Err(SignError::Refused { rule: rule::NETWORK, reason });
+        }
+        let terms = self.inner_terms(&payment.withdrawal.request.asset)?;
+        // Stored bytes are handed out even while every node is away.
+        let stored = !payment.transactions.is_empty() && !replace;
+        let balances = if stored {
+            None
+        } else {
+            self.check_account().await?;
+            // Before the store's transaction, which waits for no network. A payment that becomes
+            // final in between was still counted as in flight or is missing in this balance, and
+            // either way the node's own check of the sum stands behind ours.
+            Some(self.nodes.balances(terms.account, terms.contract).await?)
+        };
+        let rules =
+            Rules { terms, caps: &self.config.fees, balances, request, replace, key: &self.key };
+        let sign = SignPayment {
+            lease,
+            withdrawal,
+            chain_id: self.chain_id,
+            account: stored_address(self.key.address()),
+            replace,
+        };
+        match self.store.0.sign_payment(sign, &rules).await? {
+            Signing::Signed(signed) | Signing::Stored(signed) => Ok(signed),
+            Signing::Refused(refusal) => Err(refusal.into()),
+            Signing::LeaseLost => {
+                Err(SignError::Unavailable("this host lost the event's lease".into()))
+            }
+            Signing::NotLive(reason) => Err(SignError::Refused { rule: rule::EVENT, reason }),
+        }
+    }
+
+    /// Makes the account known before its first signature, and compares its nonce with the
+    /// chain's: a chain that is ahead of the store saw transactions that this store never signed.
+    async fn check_account(&self) -> Result<(), SignError> {
+        self.account_checked.get_or_try_init(|| self.register_account()).await.copied()
+    }
+
+    async fn register_account(&self) -> Result<(), SignError> {
+        let address = stored_address(self.key.address());
+        // The chain first, then the store: what another host signs and sends in between raises
+        // the store's number, and never makes the chain look ahead.
+        let chain_nonce = self.nodes.transaction_count(self.key.address()).await?;
+        let account = self.store.0.register_account(self.chain_id, &address, chain_nonce).await?;
+        if let Some(reason) = account.frozen_reason {
+            return Err(SignError::Wait { rule: rule::FROZEN, reason });
+        }
+        if chain_nonce > account.next_nonce {
+            let reason = format!(
+                "the chain has seen {chain_nonce} transactions of {address}, this store allotted \
+                 {} nonces: the key is used elsewhere, or the store was restored from a backup",
+                account.next_nonce
+            );
+            self.store.0.freeze_account(self.chain_id, &address, &reason).await?;
+            tracing::error!(
+                network = %self.config.network,
+                account = address,
+                reason,
+                "the account is frozen: nothing is signed for it until an operator has looked"
+            );
+            return Err(SignError::Wait { rule: rule::FROZEN, reason });
+        }
+        Ok(())
+    }
+}
+
+/// The rules with all that they look at, as the store calls them.
+struct Rules<'a> {
+    terms: Terms<'a>,
+    caps: &'a FeeCaps,
+    /// None only where something is signed already, and then nobody asks.
+    balances: Option<Balances>,
+    request: TransactionRequest,
+    replace: bool,
+    key: &'a AccountKey,
+}
+
+#[async_trait]
+impl SigningRules for Rules<'_> {
+    async fn sign(
+        &self,
+        situation: &SigningSituation,
+    ) -> Result<NewSignedTransaction, SigningRefusal> {
+        let Some(balances) = &self.balances else {
+            return Err(SigningRefusal::Unavailable("the balance was not read".into()));
+        };
+        let approved =
+            rules::check(&self.terms, self.caps, balances, situation, &self.request, self.replace)?;
+        transaction::sign(&approved, self.key)
+            .map_err(|fault| SigningRefusal::Unavailable(fault.to_string()))
+    }
+}
+
+#[cfg(test)]
+#[path = "signing_test.rs"]
+mod tests;
