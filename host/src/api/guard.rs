@@ -2,8 +2,9 @@
 //! handler panics.
 
 use std::panic::AssertUnwindSafe;
+use std::time::Instant;
 
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
@@ -35,18 +36,39 @@ pub(super) async fn around(State(shared): State<Shared>, request: Request, next:
 }
 
 async fn bounded(shared: &Shared, request: Request, next: Next) -> Response {
+    let began = Instant::now();
     let method = request.method().clone();
-    let path = request.uri().path().to_owned();
+    // The route and not the path: ids would make every line, and later every series, its own.
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    let response = answer(shared, request, next, &method, route).await;
+    tracing::debug!(
+        http.method = %method,
+        http.route = route,
+        http.status = response.status().as_u16(),
+        duration_ms = began.elapsed().as_secs_f64() * 1_000.0,
+        "a request was answered"
+    );
+    response
+}
+
+async fn answer(
+    shared: &Shared,
+    request: Request,
+    next: Next,
+    method: &Method,
+    route: &str,
+) -> Response {
     let run = AssertUnwindSafe(next.run(request)).catch_unwind();
     match tokio::time::timeout(shared.api.limits.request_timeout, run).await {
         Ok(Ok(response)) => response,
         Ok(Err(_)) => {
-            tracing::error!(http.method = %method, http.path = path, "a request handler panicked");
+            tracing::error!(http.method = %method, http.route = route, "a request handler panicked");
             Problem::new(ProblemKind::Internal, "The host's log says what went wrong.")
                 .into_response()
         }
         Err(_) => {
-            tracing::warn!(http.method = %method, http.path = path, "a request took too long");
+            tracing::warn!(http.method = %method, http.route = route, "a request took too long");
             Problem::unavailable(
                 "It took too long, and whether it was done is not known. Send the same request \
                  again; with the same Idempotency-Key nothing is done twice.",
