@@ -1,1 +1,35 @@
-//! The HTTP API.
+//! The HTTP API: withdrawals are taken and looked at, events looked at and replayed.
+//!
+//! A request takes five steps: extract, validate into the domain, one use case of the store, (the
+//! store itself wakes the dispatcher), a view. `router` is the table of what there is; the views
+//! are shapes of their own and the domain knows nothing of them. Every refusal is a [`Problem`].
+
+mod auth;
+mod body;
+mod events;
+mod guard;
+mod health;
+mod idempotency;
+mod json;
+mod judge;
+mod openapi;
+mod page;
+mod path;
+mod problem;
+mod query;
+mod router;
+mod serve;
+mod state;
+mod traceparent;
+mod view;
+mod withdrawals;
+
+#[cfg(test)]
+mod tests;
+
+pub use auth::{Role, Token, Tokens, TokensError, token_digest};
+pub use judge::{JudgeError, WithdrawalJudge};
+pub use problem::{FieldError, Problem, ProblemKind};
+pub use router::router;
+pub use serve::serve;
+pub use state::{Api, Limits};

@@ -1,1 +1,119 @@
 //! The command line: one file a command.
+//!
+//! Exit codes: 0 done, 1 refused or failed, 2 the command line itself is wrong.
+
+mod client;
+pub mod config;
+pub mod dev;
+mod error;
+mod events;
+mod logging;
+mod output;
+pub mod serve;
+mod token;
+mod withdrawals;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use error::CliError;
+pub use logging::start_logging;
+pub use output::print;
+pub use token::generate_token;
+
+/// A transactional outbox whose targets are WebAssembly plugins
+#[derive(Parser)]
+#[command(name = "tidegate", version, about, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run everything on this machine, with stand-ins for partner, chain and broker
+    Dev(DevArgs),
+    /// Run a host
+    Serve(ServeArgs),
+    /// Look at the configuration
+    Config(config::ConfigArgs),
+    /// Make tokens for callers of the API
+    Token(token::TokenArgs),
+    /// Look at the withdrawals of a running host
+    Withdrawals(withdrawals::WithdrawalsArgs),
+    /// Look at the outbox events of a running host, and replay them
+    Events(events::EventsArgs),
+}
+
+#[derive(Args, Debug, Clone)]
+pub struct DevArgs {
+    /// Where the API listens
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Where everything is kept
+    #[arg(long, value_name = "DIR", default_value = ".tidegate/")]
+    pub data_dir: PathBuf,
+}
+
+#[derive(Args, Debug, Clone)]
+pub struct ServeArgs {
+    /// The configuration; variables such as TIDEGATE_STORE_URL win over it
+    #[arg(long, value_name = "FILE", default_value = "tidegate.toml", env = "TIDEGATE_CONFIG")]
+    pub config: PathBuf,
+}
+
+/// Runs the command to its end.
+pub async fn run(cli: Cli) -> ExitCode {
+    // Whoever speaks TLS in this process finds its cryptography here; a second call changes nothing.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let done = match cli.command {
+        Command::Dev(args) => dev::run(args).await,
+        Command::Serve(args) => serve::run(args).await,
+        Command::Config(args) => config::run(&args),
+        Command::Token(args) => token::run(args),
+        Command::Withdrawals(args) => withdrawals::run(args).await,
+        Command::Events(args) => events::run(args).await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => error.report(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_is_reached() {
+        for line in [
+            "tidegate dev --listen 127.0.0.1:0 --data-dir x",
+            "tidegate serve --config x.toml",
+            "tidegate config check --config x.toml --json",
+            "tidegate token new --name shop --role submit --role read",
+            "tidegate withdrawals list --status FAILED --limit 5 --token t",
+            "tidegate withdrawals show 1 --json --url http://host --token t",
+            "tidegate events list --type X --withdrawal 1",
+            "tidegate events show 1",
+            "tidegate events replay 1 --token t",
+        ] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
+        for line in ["tidegate", "tidegate token new --name shop", "tidegate withdrawals show"] {
+            let error = Cli::try_parse_from(line.split(' ')).err().map(|error| error.exit_code());
+            assert_eq!(error, Some(2), "{line}");
+        }
+    }
+}

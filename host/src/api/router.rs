@@ -1,0 +1,66 @@
+//! The table of what there is. `openapi.json` describes the same; a test compares them.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{MethodRouter, get, post};
+use http::Method;
+
+use super::auth::{Access, Role, require};
+use super::events::{get_event, list_events, replay_event};
+use super::guard::{answer_other_method, answer_unknown_path, around};
+use super::health::{get_health, get_readiness};
+use super::openapi::get_openapi;
+use super::state::{Api, Inner, Shared};
+use super::withdrawals::{accept_withdrawal, get_timeline, get_withdrawal, list_withdrawals};
+
+/// One line of the table.
+pub(super) struct Route {
+    pub(super) method: Method,
+    pub(super) path: &'static str,
+    pub(super) access: Access,
+    handler: MethodRouter<Shared>,
+}
+
+#[rustfmt::skip]
+pub(super) fn routes() -> Vec<Route> {
+    use Access::{Needs, Open};
+    use Role::{Operate, Read, Submit};
+    const GET: Method = Method::GET;
+    const POST: Method = Method::POST;
+    let route = |method, path, access, handler| Route { method, path, access, handler };
+    vec![
+        route(POST, "/v1/withdrawals",               Needs(Submit),  post(accept_withdrawal)),
+        route(GET,  "/v1/withdrawals",               Needs(Read),    get(list_withdrawals)),
+        route(GET,  "/v1/withdrawals/{id}",          Needs(Read),    get(get_withdrawal)),
+        route(GET,  "/v1/withdrawals/{id}/timeline", Needs(Read),    get(get_timeline)),
+        route(GET,  "/v1/events",                    Needs(Read),    get(list_events)),
+        route(GET,  "/v1/events/{id}",               Needs(Read),    get(get_event)),
+        route(POST, "/v1/events/{id}/replay",        Needs(Operate), post(replay_event)),
+        route(GET,  "/healthz",                      Open,           get(get_health)),
+        route(GET,  "/readyz",                       Open,           get(get_readiness)),
+        route(GET,  "/openapi.json",                 Open,           get(get_openapi)),
+    ]
+}
+
+/// The whole API.
+pub fn router(api: Api) -> Router {
+    let shared: Shared = Arc::new(Inner::new(api));
+    let mut router = Router::new();
+    for Route { method, path, access, handler } in routes() {
+        tracing::debug!(http.method = %method, http.path = path, ?access, "the API has a route");
+        let handler = match access {
+            Access::Open => handler,
+            Access::Needs(role) => {
+                handler.route_layer(from_fn_with_state((Arc::clone(&shared), role), require))
+            }
+        };
+        router = router.route(path, handler);
+    }
+    router
+        .fallback(answer_unknown_path)
+        .method_not_allowed_fallback(answer_other_method)
+        .layer(from_fn_with_state(Arc::clone(&shared), around))
+        .with_state(shared)
+}

@@ -1,0 +1,67 @@
+//! What the API stands on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use crate::domain::Flow;
+use crate::store::{AcceptStore, OperateStore};
+
+use super::auth::Tokens;
+use super::idempotency::InFlight;
+use super::judge::WithdrawalJudge;
+
+/// Everything that the API needs from outside.
+pub struct Api {
+    pub accept: Arc<dyn AcceptStore>,
+    pub operate: Arc<dyn OperateStore>,
+    pub judge: Arc<dyn WithdrawalJudge>,
+    pub tokens: Tokens,
+    pub flow: Flow,
+    pub limits: Limits,
+}
+
+/// What one request, and all together, may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// A larger body is answered with 413.
+    pub body_bytes_max: usize,
+    /// A body that has not arrived by then is answered with 408.
+    pub body_timeout: Duration,
+    /// A request that is not answered by then is answered with 503. What it did stands: the same
+    /// request with the same key finds out.
+    pub request_timeout: Duration,
+    /// Requests in hand; one more is answered with 503 at once.
+    pub requests_max: usize,
+    /// How long `/readyz` waits for the store.
+    pub ready_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: 64 * 1024,
+            body_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(30),
+            requests_max: 512,
+            ready_timeout: Duration::from_secs(2),
+        }
+    }
+}
+
+/// The state of the router: what came from outside, and what only lives in this process.
+pub(super) type Shared = Arc<Inner>;
+
+pub(super) struct Inner {
+    pub(super) api: Api,
+    pub(super) in_flight: InFlight,
+    pub(super) permits: Semaphore,
+}
+
+impl Inner {
+    pub(super) fn new(api: Api) -> Self {
+        let permits = Semaphore::new(api.limits.requests_max);
+        Self { api, in_flight: InFlight::default(), permits }
+    }
+}

@@ -1,0 +1,230 @@
+//! A store in memory with the meaning of the real ones, as far as the API sees it.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::Semaphore;
+
+use crate::api::{JudgeError, WithdrawalJudge};
+use crate::domain::*;
+use crate::store::*;
+
+#[derive(Default)]
+pub(super) struct FakeStore {
+    pub(super) rows: Mutex<Rows>,
+    pub(super) unavailable: AtomicBool,
+    pub(super) corrupt: AtomicBool,
+    pub(super) hangs: AtomicBool,
+}
+
+#[derive(Default)]
+pub(super) struct Rows {
+    pub(super) withdrawals: Vec<Withdrawal>,
+    pub(super) events: Vec<EventHistory>,
+    pub(super) transitions: Vec<TransitionRecord>,
+    pub(super) transactions: Vec<SignedTransaction>,
+    answers: HashMap<(String, String), (String, Answer)>,
+}
+
+impl FakeStore {
+    pub(super) fn is_empty(&self) -> bool {
+        let rows = self.rows.lock().unwrap();
+        rows.withdrawals.is_empty() && rows.events.is_empty() && rows.answers.is_empty()
+    }
+
+    async fn works(&self) -> Result<(), StoreError> {
+        if self.hangs.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_secs(3600)).await;
+        }
+        if self.unavailable.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable { doing: "work", cause: "hunter2".into() });
+        }
+        if self.corrupt.load(Ordering::SeqCst) {
+            let (row, what) = ("hunter2".into(), "hunter2".into());
+            return Err(StoreError::CorruptRow { table: "withdrawals", row, what });
+        }
+        Ok(())
+    }
+}
+
+impl Rows {
+    fn answered(&self, claim: &IdempotencyClaim) -> Option<Accepted> {
+        let kept = self.answers.get(&(claim.scope.clone(), claim.key.clone()))?;
+        Some(if kept.0 == claim.fingerprint {
+            Accepted::Replayed(kept.1.clone())
+        } else {
+            Accepted::KeyReused
+        })
+    }
+}
+
+fn as_row(event: NewEvent, now: Timestamp) -> EventHistory {
+    let event = OutboxEvent {
+        id: event.id,
+        aggregate: event.aggregate,
+        event_type: event.event_type,
+        payload: event.payload,
+        idempotency_key: event.idempotency_key,
+        state: EventState::Pending,
+        attempt_count: 0,
+        interruption_count: 0,
+        deferral_count: 0,
+        outcome_unknown: false,
+        last_error: None,
+        detail: None,
+        release_digest: None,
+        available_at: now,
+        valid_until: event.valid_until,
+        traceparent: event.traceparent,
+        created_at: now,
+        updated_at: now,
+    };
+    EventHistory { event, entries: vec![] }
+}
+
+#[async_trait]
+impl AcceptStore for FakeStore {
+    async fn accept_withdrawal(&self, request: AcceptWithdrawal) -> Result<Accepted, StoreError> {
+        self.works().await?;
+        let mut rows = self.rows.lock().unwrap();
+        if let Some(answered) = rows.answered(&request.idempotency) {
+            return Ok(answered);
+        }
+        let now = request.withdrawal.requested_at;
+        let claim = request.idempotency;
+        rows.transitions.push(TransitionRecord {
+            from: None,
+            to: WithdrawalStatus::Requested,
+            tx_hash: None,
+            reason: None,
+            evidence: None,
+            at: now,
+        });
+        rows.withdrawals.push(request.withdrawal);
+        rows.events.extend(request.events.into_iter().map(|event| as_row(event, now)));
+        rows.answers.insert((claim.scope, claim.key), (claim.fingerprint, request.answer));
+        Ok(Accepted::Created)
+    }
+
+    async fn find_answer(&self, claim: &IdempotencyClaim) -> Result<Option<Accepted>, StoreError> {
+        self.works().await?;
+        Ok(self.rows.lock().unwrap().answered(claim))
+    }
+}
+
+#[async_trait]
+impl OperateStore for FakeStore {
+    async fn withdrawal(&self, id: WithdrawalId) -> Result<Option<Withdrawal>, StoreError> {
+        self.works().await?;
+        let rows = self.rows.lock().unwrap();
+        Ok(rows.withdrawals.iter().find(|row| row.id == id).cloned())
+    }
+
+    async fn withdrawals(
+        &self,
+        filter: &WithdrawalFilter,
+        page: Page,
+    ) -> Result<Vec<Withdrawal>, StoreError> {
+        self.works().await?;
+        let mut found = self.rows.lock().unwrap().withdrawals.clone();
+        found.retain(|row| {
+            filter.status.is_none_or(|status| row.state.status() == status)
+                && filter.user_id.as_ref().is_none_or(|user| *user == row.request.user_id)
+                && filter.network.as_ref().is_none_or(|network| *network == row.request.network)
+                && filter.since.is_none_or(|since| row.requested_at >= since)
+                && filter.until.is_none_or(|until| row.requested_at < until)
+                && page.before.is_none_or(|before| row.id.as_uuid() < before)
+        });
+        found.sort_by_key(|row| std::cmp::Reverse(row.id));
+        found.truncate(page.limit as usize);
+        Ok(found)
+    }
+
+    async fn timeline(&self, id: WithdrawalId) -> Result<Option<Timeline>, StoreError> {
+        self.works().await?;
+        let rows = self.rows.lock().unwrap();
+        let withdrawal = rows.withdrawals.iter().find(|row| row.id == id).cloned();
+        Ok(withdrawal.map(|withdrawal| Timeline {
+            withdrawal,
+            transitions: rows.transitions.clone(),
+            events: rows.events.clone(),
+            transactions: rows.transactions.clone(),
+        }))
+    }
+
+    async fn event(&self, id: EventId) -> Result<Option<EventHistory>, StoreError> {
+        self.works().await?;
+        let rows = self.rows.lock().unwrap();
+        Ok(rows.events.iter().find(|row| row.event.id == id).cloned())
+    }
+
+    async fn events(
+        &self,
+        filter: &EventFilter,
+        page: Page,
+    ) -> Result<Vec<OutboxEvent>, StoreError> {
+        self.works().await?;
+        let rows = self.rows.lock().unwrap();
+        let mut found: Vec<_> = rows.events.iter().map(|row| row.event.clone()).collect();
+        found.retain(|row| {
+            filter.status.is_none_or(|status| row.state.status() == status)
+                && filter.event_type.as_ref().is_none_or(|kind| *kind == row.event_type)
+                && filter.aggregate_type.as_ref().is_none_or(|kind| kind == row.aggregate.kind())
+                && filter.aggregate_id.as_ref().is_none_or(|id| id == row.aggregate.id())
+                && page.before.is_none_or(|before| row.id.as_uuid() < before)
+        });
+        found.sort_by_key(|row| std::cmp::Reverse(row.id));
+        found.truncate(page.limit as usize);
+        Ok(found)
+    }
+
+    async fn replay(&self, id: EventId, asked_by: &str) -> Result<Replayed, StoreError> {
+        self.works().await?;
+        let mut rows = self.rows.lock().unwrap();
+        let Some(row) = rows.events.iter_mut().find(|row| row.event.id == id) else {
+            return Ok(Replayed::NotFound);
+        };
+        let status = row.event.state.status();
+        if status != EventStatus::Failed {
+            return Ok(Replayed::NotFailed(status));
+        }
+        row.event.state = EventState::Pending;
+        row.entries.push(HistoryEntry {
+            kind: HistoryKind::Replayed,
+            attempt: 0,
+            reason: asked_by.to_owned(),
+            plugin: None,
+            release_digest: None,
+            started_at: row.event.updated_at,
+            ended_at: row.event.updated_at,
+        });
+        Ok(Replayed::Pending)
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.works().await
+    }
+}
+
+/// Says what it is told to, or waits until it is let go.
+#[derive(Default)]
+pub(super) struct FakeJudge {
+    pub(super) verdict: Mutex<Option<JudgeError>>,
+    pub(super) gate: Mutex<Option<std::sync::Arc<Semaphore>>>,
+    pub(super) panics: AtomicBool,
+}
+
+#[async_trait]
+impl WithdrawalJudge for FakeJudge {
+    async fn judge(&self, _: &WithdrawalRequest) -> Result<(), JudgeError> {
+        assert!(!self.panics.load(Ordering::SeqCst), "the judge was told to panic");
+        let gate = self.gate.lock().unwrap().clone();
+        if let Some(gate) = gate {
+            gate.acquire().await.unwrap().forget();
+        }
+        self.verdict.lock().unwrap().clone().map_or(Ok(()), Err)
+    }
+}

@@ -1,0 +1,163 @@
+//! What the API shows. These shapes are a contract of their own: a key is added, never renamed.
+
+use chrono::SecondsFormat;
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::domain::{EventState, OutboxEvent, Timestamp, Withdrawal};
+use crate::store::{EventHistory, HistoryEntry};
+
+/// RFC 3339 in UTC, with milliseconds.
+pub(super) fn time(at: Timestamp) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// JSON text as JSON, to the letter: no number loses digits. Text that is no JSON is shown as text.
+pub(super) fn json(text: String) -> Option<Box<RawValue>> {
+    match RawValue::from_string(text) {
+        Ok(json) => Some(json),
+        Err(_) => to_raw_value("(not valid JSON)").ok(),
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct WithdrawalView {
+    id: String,
+    user_id: String,
+    asset: String,
+    network: String,
+    amount: String,
+    destination_address: String,
+    status: &'static str,
+    tx_hash: Option<String>,
+    failure_reason: Option<String>,
+    requested_at: String,
+    broadcasted_at: Option<String>,
+    confirmed_at: Option<String>,
+    created_at: String,
+    updated_at: String,
+}
+
+impl From<Withdrawal> for WithdrawalView {
+    fn from(withdrawal: Withdrawal) -> Self {
+        let state = &withdrawal.state;
+        Self {
+            id: withdrawal.id.to_string(),
+            status: state.status().as_str(),
+            tx_hash: state.tx_hash().map(str::to_owned),
+            failure_reason: state.failure_reason().map(str::to_owned),
+            broadcasted_at: state.broadcasted_at().map(time),
+            confirmed_at: state.confirmed_at().map(time),
+            requested_at: time(withdrawal.requested_at),
+            created_at: time(withdrawal.created_at),
+            updated_at: time(withdrawal.updated_at),
+            user_id: withdrawal.request.user_id,
+            asset: withdrawal.request.asset,
+            network: withdrawal.request.network.to_string(),
+            amount: withdrawal.request.amount.to_string(),
+            destination_address: withdrawal.request.destination_address,
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct EventView {
+    id: String,
+    aggregate_type: String,
+    aggregate_id: String,
+    event_type: String,
+    payload: Option<Box<RawValue>>,
+    idempotency_key: String,
+    status: &'static str,
+    attempt_count: u32,
+    interruption_count: u32,
+    deferral_count: u32,
+    outcome_unknown: bool,
+    next_retry_at: Option<String>,
+    last_error: Option<String>,
+    detail: Option<Box<RawValue>>,
+    release_digest: Option<String>,
+    locked_by: Option<String>,
+    locked_until: Option<String>,
+    available_at: String,
+    valid_until: Option<String>,
+    traceparent: Option<String>,
+    created_at: String,
+    updated_at: String,
+}
+
+impl From<OutboxEvent> for EventView {
+    fn from(event: OutboxEvent) -> Self {
+        let (next_retry_at, lease) = match &event.state {
+            EventState::Retrying { next_retry_at } => (Some(*next_retry_at), None),
+            EventState::Processing(lease) => (None, Some(lease)),
+            EventState::Pending | EventState::Done | EventState::Failed => (None, None),
+        };
+        Self {
+            id: event.id.to_string(),
+            aggregate_type: event.aggregate.kind().to_owned(),
+            aggregate_id: event.aggregate.id().to_owned(),
+            event_type: event.event_type.to_string(),
+            payload: json(event.payload),
+            idempotency_key: event.idempotency_key.to_string(),
+            status: event.state.status().as_str(),
+            attempt_count: event.attempt_count,
+            interruption_count: event.interruption_count,
+            deferral_count: event.deferral_count,
+            outcome_unknown: event.outcome_unknown,
+            next_retry_at: next_retry_at.map(time),
+            locked_by: lease.map(|lease| lease.locked_by.to_string()),
+            locked_until: lease.map(|lease| time(lease.locked_until)),
+            last_error: event.last_error,
+            detail: event.detail.and_then(json),
+            release_digest: event.release_digest,
+            available_at: time(event.available_at),
+            valid_until: event.valid_until.map(time),
+            traceparent: event.traceparent,
+            created_at: time(event.created_at),
+            updated_at: time(event.updated_at),
+        }
+    }
+}
+
+/// An event with what it went through.
+#[derive(Debug, Serialize)]
+pub(super) struct EventHistoryView {
+    event: EventView,
+    attempts: Vec<AttemptView>,
+}
+
+/// An attempt that did not end in DONE, or what an operator did.
+#[derive(Debug, Serialize)]
+pub(super) struct AttemptView {
+    outcome: &'static str,
+    attempt: u32,
+    reason: String,
+    plugin: Option<String>,
+    release_digest: Option<String>,
+    started_at: String,
+    ended_at: String,
+}
+
+impl From<HistoryEntry> for AttemptView {
+    fn from(entry: HistoryEntry) -> Self {
+        Self {
+            outcome: entry.kind.as_str(),
+            attempt: entry.attempt,
+            reason: entry.reason,
+            plugin: entry.plugin,
+            release_digest: entry.release_digest,
+            started_at: time(entry.started_at),
+            ended_at: time(entry.ended_at),
+        }
+    }
+}
+
+impl From<EventHistory> for EventHistoryView {
+    fn from(history: EventHistory) -> Self {
+        Self {
+            event: history.event.into(),
+            attempts: history.entries.into_iter().map(Into::into).collect(),
+        }
+    }
+}

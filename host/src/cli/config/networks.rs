@@ -1,0 +1,236 @@
+//! `[[networks]]`: the chains that withdrawals go out on, their assets, and what they may cost.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::domain::{BigUint, Network};
+
+use super::reader::Section;
+use super::redacted::Redacted;
+
+/// One network. Plain values: what they mean is the chain module's matter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkConfig {
+    pub id: Network,
+    /// At least one. They often hold a provider's key.
+    pub rpc_urls: Vec<Redacted>,
+    /// Blocks on top of a payment's block before it counts as final.
+    pub depth: u64,
+    /// A file in the Web3 Secret Storage format.
+    pub keystore: PathBuf,
+    pub passphrase: Redacted,
+    /// Signed bytes are sent again this long after they were sent.
+    pub resend_after: Duration,
+    /// A payment that is not mined by then is handed to the plugin again.
+    pub rebroadcast_after: Duration,
+    pub fee_per_gas_max_wei: u128,
+    pub fee_per_transaction_max_wei: BigUint,
+    pub fee_per_day_max_wei: BigUint,
+    pub gas_limit_max: u64,
+    /// By the name that requests use. At least one.
+    pub assets: BTreeMap<String, AssetConfig>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AssetConfig {
+    pub kind: AssetKind,
+    pub decimals: u8,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AssetKind {
+    /// The chain's own coin.
+    Native,
+    /// A token; `contract` is its address as it was written.
+    Erc20 { contract: String },
+}
+
+const DEPTH: u64 = 12;
+const RESEND_AFTER: Duration = Duration::from_secs(30);
+const REBROADCAST_AFTER: Duration = Duration::from_secs(300);
+/// A plain token transfer takes about 65,000; some tokens take more than twice that.
+const GAS_LIMIT_MAX: u64 = 200_000;
+const WAIT_RANGE: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60);
+
+pub(super) fn read_networks(root: &mut Section<'_>) -> Vec<NetworkConfig> {
+    let mut networks: Vec<NetworkConfig> = Vec::new();
+    for section in root.sections("networks") {
+        let name = section.key("id");
+        let Some(network) = read_network(section) else { continue };
+        if networks.iter().any(|other| other.id == network.id) {
+            root.error(&name, format!("{} is configured twice: keep one of them", network.id));
+        }
+        networks.push(network);
+    }
+    networks
+}
+
+fn read_network(mut section: Section<'_>) -> Option<NetworkConfig> {
+    let had_id = section.has("id");
+    let id = section.parsed("id", |text| text.parse::<Network>().map_err(|e| e.to_string()));
+    if !had_id {
+        section.missing::<()>("id", "id = \"eip155:1\"");
+    }
+    let rpc_urls = read_rpc_urls(&mut section);
+    let depth = section.integer("depth", DEPTH, 0..=100_000);
+    let keystore = read_keystore(&mut section);
+    let passphrase = read_passphrase(&mut section);
+    let resend_after = section.duration("resend_after", RESEND_AFTER, WAIT_RANGE);
+    let rebroadcast_after = section.duration("rebroadcast_after", REBROADCAST_AFTER, WAIT_RANGE);
+    let per_gas = read_wei(&mut section, "fee_per_gas_max_wei", "100000000000").and_then(|wei| {
+        let fits = u128::try_from(wei).ok();
+        if fits.is_none() {
+            section.error("fee_per_gas_max_wei", "is larger than any fee: correct it");
+        }
+        fits
+    });
+    let per_transaction =
+        read_wei(&mut section, "fee_per_transaction_max_wei", "20000000000000000");
+    let per_day = read_wei(&mut section, "fee_per_day_max_wei", "1000000000000000000");
+    let gas_limit_max = section.integer("gas_limit_max", GAS_LIMIT_MAX, 21_000..=30_000_000);
+    let assets = read_assets(&mut section);
+    section.finish();
+    Some(NetworkConfig {
+        id: id?,
+        rpc_urls: rpc_urls?,
+        depth,
+        keystore: keystore?,
+        passphrase: passphrase?,
+        resend_after,
+        rebroadcast_after,
+        fee_per_gas_max_wei: per_gas?,
+        fee_per_transaction_max_wei: per_transaction?,
+        fee_per_day_max_wei: per_day?,
+        gas_limit_max,
+        assets,
+    })
+}
+
+/// `rpc_urls`, or `rpc_urls_file` with one on each line, for providers whose key is in the URL.
+fn read_rpc_urls(section: &mut Section<'_>) -> Option<Vec<Redacted>> {
+    let check = |text: &str| match url::Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
+            Ok(Redacted::new(text.to_owned()))
+        }
+        // The text is not repeated: it may hold a key.
+        Ok(_) | Err(_) => Err("is no http or https URL: correct it".to_owned()),
+    };
+    let both = section.has("rpc_urls") && section.has("rpc_urls_file");
+    let listed = section.list("rpc_urls", check);
+    let in_file = section.secret_file("rpc_urls_file");
+    if both {
+        section.error("rpc_urls", "is given beside rpc_urls_file: keep one of them");
+    }
+    let from_file = in_file.map(|text| {
+        let lines = text.reveal().lines().map(str::trim).filter(|line| !line.is_empty());
+        let urls: Result<Vec<_>, _> = lines.map(check).collect();
+        urls.unwrap_or_else(|message| {
+            section.error("rpc_urls_file", format!("a line of the file {message}"));
+            Vec::new()
+        })
+    });
+    let urls = listed.or(from_file);
+    if urls.as_ref().is_none_or(Vec::is_empty) {
+        return section.missing("rpc_urls", "rpc_urls = [\"https://rpc.example\"]");
+    }
+    urls
+}
+
+fn read_keystore(section: &mut Section<'_>) -> Option<PathBuf> {
+    let Some(path) = section.path("keystore") else {
+        return section.missing("keystore", "keystore = \"keys/eip155-1.json\"");
+    };
+    if !path.is_file() {
+        section.error("keystore", format!("{} is no file: correct the path", path.display()));
+        return None;
+    }
+    Some(path)
+}
+
+fn read_passphrase(section: &mut Section<'_>) -> Option<Redacted> {
+    let given = (section.has("passphrase_file"), section.has("passphrase_env"));
+    let from_file = section.secret_file("passphrase_file");
+    let from_variable = section.secret_variable("passphrase_env");
+    match given {
+        (true, true) => {
+            section.error("passphrase_env", "is given beside passphrase_file: keep one of them");
+            None
+        }
+        (false, false) => section
+            .missing("passphrase_file", "passphrase_file = \"keys/passphrase\", or passphrase_env"),
+        (true, false) => from_file,
+        (false, true) => from_variable,
+    }
+}
+
+/// A sum of wei: a string, for TOML's integers end long before.
+fn read_wei(section: &mut Section<'_>, name: &'static str, example: &str) -> Option<BigUint> {
+    if !section.has(name) {
+        let _ = section.take(name);
+        return section.missing(name, &format!("{name} = \"{example}\""));
+    }
+    section.parsed(name, |text| {
+        let digits =
+            !text.is_empty() && text.len() <= 78 && text.bytes().all(|b| b.is_ascii_digit());
+        let wei = if digits { text.parse::<BigUint>().ok() } else { None };
+        wei.filter(|wei| *wei != BigUint::ZERO)
+            .ok_or_else(|| "must be a whole number of wei, greater than zero, in quotes".to_owned())
+    })
+}
+
+fn read_assets(section: &mut Section<'_>) -> BTreeMap<String, AssetConfig> {
+    let missing = !section.has("assets");
+    let mut assets = BTreeMap::new();
+    for (name, asset) in section.section("assets").named_sections() {
+        if let Some(asset) = read_asset(&name, asset) {
+            assets.insert(name, asset);
+        }
+    }
+    if missing {
+        let example = "[networks.assets.ETH] with kind = \"native\" and decimals = 18";
+        section.missing::<()>("assets", example);
+    }
+    assets
+}
+
+fn read_asset(name: &str, mut section: Section<'_>) -> Option<AssetConfig> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    if !(1..=32).contains(&name.len()) || !name.bytes().all(plain) {
+        section.error("", "an asset's name needs 1 to 32 of A-Z, a-z, 0-9, '.', '_' and '-'");
+    }
+    let decimals = if section.has("decimals") {
+        u8::try_from(section.integer("decimals", 18, 0..=36)).ok()
+    } else {
+        let _ = section.take("decimals");
+        section.missing("decimals", "decimals = 18")
+    };
+    let has_kind = section.has("kind");
+    let native = section.parsed("kind", |text| match text {
+        "native" => Ok(true),
+        "erc20" => Ok(false),
+        other => Err(format!("{other:?} is no kind of asset: write \"native\" or \"erc20\"")),
+    });
+    if !has_kind {
+        section.missing::<()>("kind", "kind = \"native\", or \"erc20\" with contract");
+    }
+    let contract = section.parsed("contract", |text| {
+        let hex = text
+            .strip_prefix("0x")
+            .is_some_and(|hex| hex.len() == 40 && hex.bytes().all(|b| b.is_ascii_hexdigit()));
+        if hex { Ok(text.to_owned()) } else { Err("must be 0x and 40 hexadecimal digits".into()) }
+    });
+    let kind = match (native, contract) {
+        (Some(true), None) => Some(AssetKind::Native),
+        (Some(false), Some(contract)) => Some(AssetKind::Erc20 { contract }),
+        (Some(true), Some(_)) => {
+            section.error("contract", "belongs to kind = \"erc20\" only: remove it");
+            None
+        }
+        (Some(false), None) => section.missing("contract", "contract = \"0x…\""),
+        (None, _) => None,
+    };
+    section.finish();
+    Some(AssetConfig { kind: kind?, decimals: decimals? })
+}

@@ -1,0 +1,261 @@
+//! The sections of the configuration beside `[[networks]]`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::api::{Limits, Role, Token, Tokens};
+use crate::domain::{EventType, Flow, WithdrawalStatus};
+use crate::store::CLAIM_MAX;
+
+use super::reader::Section;
+use super::redacted::Redacted;
+use super::units::parse_size;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// `sqlite:…` or `postgres:…`; may hold a password.
+    pub url: Redacted,
+    pub connections_max: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PluginsConfig {
+    pub dir: PathBuf,
+    /// Precompiled artifacts. Trusted: only the host may write it.
+    pub cache_dir: PathBuf,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DispatchConfig {
+    pub lease: Duration,
+    /// The safety net under the wake-ups.
+    pub poll: Duration,
+    /// What a stop waits for before it interrupts.
+    pub grace: Duration,
+    pub batch: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BrokerConfig {
+    /// A message that a plugin sends is refused.
+    None,
+    /// In this process, for `dev`; nothing outlives it.
+    Memory,
+    Nats {
+        url: Redacted,
+        stream: String,
+        subject_prefix: String,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    pub format: LogFormat,
+    /// As `tracing` has it: `info`, or `info,tidegate::jobs=debug`.
+    pub filter: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, filter: "info".into() }
+    }
+}
+
+const fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+pub(super) fn read_http(root: &mut Section<'_>) -> Limits {
+    let mut section = root.section("http");
+    let default = Limits::default();
+    let body = section.parsed("body_max", |text| match parse_size(text)? {
+        bytes @ 1_024..=16_777_216 => usize::try_from(bytes).map_err(|e| e.to_string()),
+        _ => Err("must lie between 1KiB and 16MiB".to_owned()),
+    });
+    let timeout = default.request_timeout;
+    let limits = Limits {
+        body_bytes_max: body.unwrap_or(default.body_bytes_max),
+        request_timeout: section.duration("request_timeout", timeout, seconds(1)..=seconds(600)),
+        requests_max: usize::try_from(section.integer("requests_max", 512, 1..=100_000))
+            .unwrap_or(default.requests_max),
+        ..default
+    };
+    section.finish();
+    limits
+}
+
+pub(super) fn read_store(root: &mut Section<'_>) -> Option<StoreConfig> {
+    let mut section = root.section("store");
+    let missing = !section.has("url") && !section.has("url_file");
+    let url = section.secret("url", "url_file");
+    if missing {
+        section.missing::<()>("url", "url = \"sqlite:tidegate.db\"");
+    }
+    let known = ["sqlite:", "postgres:", "postgresql:"];
+    if url.as_ref().is_some_and(|url| !known.iter().any(|scheme| url.reveal().starts_with(scheme)))
+    {
+        // The text is not repeated: it may hold a password.
+        section.error("url", "must begin with sqlite: or postgres:");
+    }
+    let connections = section.integer("connections_max", 10, 1..=1_000);
+    section.finish();
+    Some(StoreConfig { url: url?, connections_max: u32::try_from(connections).unwrap_or(10) })
+}
+
+pub(super) fn read_plugins(root: &mut Section<'_>) -> PluginsConfig {
+    let folder = root.context().folder;
+    let mut section = root.section("plugins");
+    let dir = section.path("dir").unwrap_or_else(|| folder.join("plugins"));
+    let cache_dir = section.path("cache_dir").unwrap_or_else(|| folder.join("plugins-cache"));
+    if cache_dir.starts_with(&dir) {
+        let why = "lies inside plugins.dir, where others may write: put it elsewhere";
+        section.error("cache_dir", why);
+    }
+    section.finish();
+    PluginsConfig { dir, cache_dir }
+}
+
+pub(super) fn read_dispatch(root: &mut Section<'_>) -> DispatchConfig {
+    let mut section = root.section("dispatch");
+    let batch = section.integer("batch", 200, 1..=u64::from(CLAIM_MAX));
+    let config = DispatchConfig {
+        lease: section.duration("lease", seconds(30), seconds(2)..=seconds(3_600)),
+        poll: section.duration("poll", seconds(1), Duration::from_millis(10)..=seconds(60)),
+        grace: section.duration("grace", seconds(20), seconds(0)..=seconds(600)),
+        batch: u32::try_from(batch).unwrap_or(CLAIM_MAX),
+    };
+    section.finish();
+    config
+}
+
+pub(super) fn read_tokens(root: &mut Section<'_>) -> Tokens {
+    let mut tokens = Vec::new();
+    for mut section in root.sections("tokens") {
+        let missing: Vec<_> =
+            ["name", "sha256", "roles"].into_iter().filter(|key| !section.has(key)).collect();
+        let name = section.parsed("name", |text| {
+            let valid =
+                (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+            let rule = "needs 1 to 64 visible ASCII characters";
+            if valid { Ok(text.to_owned()) } else { Err(rule.to_owned()) }
+        });
+        let sha256 = section.parsed("sha256", parse_digest);
+        let roles =
+            section.list("roles", |text| text.parse::<Role>().map_err(|error| error.to_string()));
+        for key in missing {
+            let example = "what `tidegate token new` prints";
+            section.missing::<()>(key, example);
+        }
+        section.finish();
+        if let (Some(name), Some(sha256), Some(roles)) = (name, sha256, roles) {
+            tokens.push(Token { name, sha256, roles });
+        }
+    }
+    Tokens::new(tokens).unwrap_or_else(|error| {
+        root.error("tokens", error.to_string());
+        Tokens::default()
+    })
+}
+
+fn parse_digest(text: &str) -> Result<[u8; 32], String> {
+    let rule = || "must be 64 hexadecimal digits, as `tidegate token new` prints them".to_owned();
+    let mut digest = [0; 32];
+    if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(rule());
+    }
+    for (i, byte) in digest.iter_mut().enumerate() {
+        let pair = text.get(2 * i..2 * i + 2).ok_or_else(rule)?;
+        *byte = u8::from_str_radix(pair, 16).map_err(|_| rule())?;
+    }
+    Ok(digest)
+}
+
+/// A status that is not mentioned keeps its default.
+pub(super) fn read_flow(root: &mut Section<'_>) -> Flow {
+    let mut section = root.section("flow");
+    let default = Flow::default();
+    let mut on = BTreeMap::new();
+    for (key, status) in [
+        ("requested", WithdrawalStatus::Requested),
+        ("broadcasted", WithdrawalStatus::Broadcasted),
+        ("confirmed", WithdrawalStatus::Confirmed),
+        ("failed", WithdrawalStatus::Failed),
+    ] {
+        let types = section.list(key, |text| text.parse::<EventType>().map_err(|e| e.to_string()));
+        on.insert(status, types.unwrap_or_else(|| default.event_types(status).to_vec()));
+    }
+    let flow = Flow::new(on).unwrap_or_else(|error| {
+        section.context().error(section.place(), "flow", error.to_string());
+        default
+    });
+    section.finish();
+    flow
+}
+
+pub(super) fn read_broker(root: &mut Section<'_>) -> BrokerConfig {
+    let mut section = root.section("broker");
+    let kind = section.parsed("kind", |text| match text {
+        "none" | "memory" | "nats" => Ok(text.to_owned()),
+        other => Err(format!("{other:?} is no broker: write \"nats\" or \"none\"")),
+    });
+    let config = match kind.as_deref() {
+        Some("nats") => {
+            let missing = !section.has("url") && !section.has("url_file");
+            let url = section.secret("url", "url_file");
+            if missing {
+                section.missing::<()>("url", "url = \"nats://localhost:4222\"");
+            }
+            BrokerConfig::Nats {
+                url: url.unwrap_or_else(|| Redacted::new(String::new())),
+                stream: section.text("stream").unwrap_or_else(|| "TIDEGATE".into()),
+                subject_prefix: section.text("subject_prefix").unwrap_or_else(|| "tidegate".into()),
+            }
+        }
+        Some("memory") => BrokerConfig::Memory,
+        Some(_) | None => BrokerConfig::None,
+    };
+    section.finish();
+    config
+}
+
+/// `NAME = { env = "…" }` or `NAME = { file = "…" }`: never the secret itself.
+pub(super) fn read_secrets(root: &mut Section<'_>) -> BTreeMap<String, Redacted> {
+    let mut secrets = BTreeMap::new();
+    for (name, mut section) in root.section("secrets").named_sections() {
+        let given = (section.has("env"), section.has("file"));
+        let from_variable = section.secret_variable("env");
+        let from_file = section.secret_file("file");
+        if given.0 == given.1 {
+            let one = "needs either env = \"VARIABLE\" or file = \"path\"";
+            section.context().error(section.place(), &format!("secrets.{name}"), one);
+        }
+        section.finish();
+        if let Some(secret) = from_variable.or(from_file) {
+            secrets.insert(name, secret);
+        }
+    }
+    secrets
+}
+
+pub(super) fn read_log(root: &mut Section<'_>) -> LogConfig {
+    let mut section = root.section("log");
+    let default = LogConfig::default();
+    let format = section.parsed("format", |text| match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        other => Err(format!("{other:?} is no format: write \"text\" or \"json\"")),
+    });
+    let filter = section.parsed("filter", |text| {
+        let parsed = tracing_subscriber::EnvFilter::builder().parse(text);
+        parsed.map(|_| text.to_owned()).map_err(|error| format!("is no filter: {error}"))
+    });
+    section.finish();
+    LogConfig { format: format.unwrap_or(default.format), filter: filter.unwrap_or(default.filter) }
+}

@@ -1,0 +1,130 @@
+//! `tidegate events list|show|replay`
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use super::client::{Client, ClientArgs};
+use super::error::CliError;
+use super::output::{cell, pairs, print, print_json, table};
+use super::withdrawals::list;
+
+#[derive(Args)]
+pub(super) struct EventsArgs {
+    #[command(flatten)]
+    client: ClientArgs,
+    #[command(subcommand)]
+    command: EventsCommand,
+}
+
+#[derive(Subcommand)]
+enum EventsCommand {
+    /// List outbox events, newest first
+    List(ListArgs),
+    /// Show an event and its attempts
+    Show { id: String },
+    /// Give a FAILED event another chance: FAILED → PENDING
+    Replay { id: String },
+}
+
+#[derive(Args)]
+struct ListArgs {
+    /// PENDING, PROCESSING, RETRYING, DONE or FAILED
+    #[arg(long)]
+    status: Option<String>,
+    /// An event type, such as PARTNER_SYNC_REQUESTED
+    #[arg(long = "type")]
+    event_type: Option<String>,
+    /// The events of one withdrawal
+    #[arg(long, value_name = "ID")]
+    withdrawal: Option<String>,
+    /// From this time on, such as 2030-01-31T12:00:00Z
+    #[arg(long)]
+    since: Option<String>,
+    /// Before this time
+    #[arg(long)]
+    until: Option<String>,
+    /// 1 to 200
+    #[arg(long)]
+    limit: Option<u32>,
+    /// Where the page before ended
+    #[arg(long)]
+    cursor: Option<String>,
+}
+
+/// # Errors
+/// The host refused, or cannot be reached.
+pub(super) async fn run(args: EventsArgs) -> Result<(), CliError> {
+    let client = Client::new(&args.client)?;
+    let json = args.client.json;
+    match args.command {
+        EventsCommand::List(filter) => {
+            let query = [
+                ("status", filter.status),
+                ("event_type", filter.event_type),
+                ("aggregate_type", filter.withdrawal.as_ref().map(|_| "WITHDRAWAL".to_owned())),
+                ("aggregate_id", filter.withdrawal),
+                ("since", filter.since),
+                ("until", filter.until),
+                ("limit", filter.limit.map(|limit| limit.to_string())),
+                ("cursor", filter.cursor),
+            ];
+            let page = client.get(&["events"], &query).await?;
+            if json { print_json(&page) } else { print(&list_for_people(&page)) }
+        }
+        EventsCommand::Show { id } => {
+            let history = client.get(&["events", &id], &[]).await?;
+            if json { print_json(&history) } else { print(&show_for_people(&history)) }
+        }
+        EventsCommand::Replay { id } => {
+            let replayed = client.post(&["events", &id, "replay"]).await?;
+            if json {
+                return print_json(&replayed);
+            }
+            print(&format!("{} is {}", cell(&replayed["id"]), cell(&replayed["status"])))
+        }
+    }
+}
+
+fn list_for_people(page: &Value) -> String {
+    let columns = [
+        "id",
+        "status",
+        "event_type",
+        "aggregate_id",
+        "attempt_count",
+        "next_retry_at",
+        "created_at",
+        "last_error",
+    ];
+    list(page, &columns)
+}
+
+fn show_for_people(history: &Value) -> String {
+    let names = [
+        "id",
+        "status",
+        "event_type",
+        "aggregate_type",
+        "aggregate_id",
+        "attempt_count",
+        "interruption_count",
+        "deferral_count",
+        "next_retry_at",
+        "last_error",
+        "release_digest",
+        "locked_by",
+        "created_at",
+        "updated_at",
+        "payload",
+        "detail",
+    ];
+    let attempts = history["attempts"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let row = |attempt: &Value| {
+        ["ended_at", "outcome", "attempt", "plugin", "reason"]
+            .map(|name| cell(&attempt[name]))
+            .to_vec()
+    };
+    let attempts =
+        table(&["AT", "OUTCOME", "ATTEMPT", "PLUGIN", "REASON"], attempts.iter().map(row));
+    format!("{}\n\n{attempts}", pairs(&history["event"], &names))
+}
