@@ -96,7 +96,8 @@ mod tests {
         for id in ["a", "b", "a"] {
             broker.publish(message(id)).await.unwrap();
         }
-        let ids: Vec<_> = broker.messages().into_iter().map(|m| (m.sequence, m.message.id)).collect();
+        let ids: Vec<_> =
+            broker.messages().into_iter().map(|m| (m.sequence, m.message.id)).collect();
         assert_eq!(ids, [(1, "a".to_owned()), (2, "b".to_owned())]);
     }
 
