@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
-use std::sync::Arc;
+use tokio::sync::Semaphore;
 use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 
 use super::artifact;
@@ -157,7 +157,8 @@ impl Release {
         let facts = ReleaseFacts {
             settings_json: manifest.settings.to_string(),
             egress: egress::client(&manifest.grants),
-            placeholder_seed: random_seed().map_err(|cause| ReleaseError::Invalid { plugin, cause })?,
+            placeholder_seed: random_seed()
+                .map_err(|cause| ReleaseError::Invalid { plugin, cause })?,
             manifest,
             digest,
         };

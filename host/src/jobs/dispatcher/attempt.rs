@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::{JOB, Shared};
-use crate::domain::{Outcome, OutboxEvent, Timestamp, decide};
+use crate::domain::{OutboxEvent, Outcome, Timestamp, decide};
 use crate::plugin::Release;
 use crate::store::{AttemptRecord, LeaseRef, Settlement, counters};
 

@@ -36,7 +36,8 @@ impl InHand {
     }
 
     fn leases(&self) -> Vec<LeaseRef> {
-        let lease = |(event, held): (&EventId, &Held)| LeaseRef { event: *event, token: held.token };
+        let lease =
+            |(event, held): (&EventId, &Held)| LeaseRef { event: *event, token: held.token };
         self.lock().iter().map(lease).collect()
     }
 

@@ -107,7 +107,8 @@ impl Lane {
             .max_by_key(|release| release.slots().available_permits())?;
         let slots = release.slots();
         let first = Arc::clone(slots).acquire_owned().await.ok()?;
-        let most = (self.shared.job.config.batch as usize).min(release.manifest().limits.concurrency);
+        let most =
+            (self.shared.job.config.batch as usize).min(release.manifest().limits.concurrency);
         let wanted = u32::try_from(most / 4).unwrap_or(1);
         let mut taken = vec![first];
         if wanted > 1 {

@@ -86,8 +86,7 @@ impl DispatcherJob {
         let (settlements, queue) = mpsc::channel(SETTLE_QUEUE);
         let settler = tokio::spawn(settler::run(Arc::clone(&shared), queue));
         let leases = CancellationToken::new();
-        let prolonger =
-            tokio::spawn(in_hand::prolong_leases(Arc::clone(&shared), leases.clone()));
+        let prolonger = tokio::spawn(in_hand::prolong_leases(Arc::clone(&shared), leases.clone()));
 
         let mut lanes = JoinSet::new();
         run_lanes(&shared, &settlements, &mut lanes).await;

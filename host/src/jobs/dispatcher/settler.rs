@@ -46,7 +46,11 @@ async fn settle(shared: &Shared, batch: Vec<Settlement>) {
                 if shared.stop.is_cancelled() {
                     stopped_for += pause;
                     if stopped_for > give_up {
-                        tracing::error!(job = JOB, events = batch.len(), "verdicts were not settled before the leases ran out; their events will be taken over");
+                        tracing::error!(
+                            job = JOB,
+                            events = batch.len(),
+                            "verdicts were not settled before the leases ran out; their events will be taken over"
+                        );
                         break;
                     }
                 }
