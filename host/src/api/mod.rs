@@ -6,6 +6,7 @@
 
 mod auth;
 mod body;
+mod chain_judge;
 mod events;
 mod guard;
 mod health;
@@ -27,6 +28,7 @@ mod withdrawals;
 #[cfg(test)]
 mod tests;
 
+pub use chain_judge::ChainJudge;
 pub use auth::{Role, Token, Tokens, TokensError, token_digest};
 pub use judge::{JudgeError, WithdrawalJudge};
 pub use problem::{FieldError, Problem, ProblemKind};

@@ -1,14 +1,116 @@
-//! `tidegate serve`
+//! `tidegate serve`: a host, as its configuration says.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::ServeArgs;
-use super::config::Config;
+use super::config::{self, AssetKind, BrokerConfig, Config};
 use super::error::CliError;
+use super::host::{HostPlan, RunningHost};
 use super::logging::start_logging;
+use super::output::print;
+use crate::broker::{Broker, NatsBroker, NatsConfig, NatsStream};
+use crate::chain::{Asset, FeeCaps, NetworkConfig, Passphrase};
+use crate::store::StoreUrl;
+
+/// How long a node may take to answer.
+const RPC_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// # Errors
-/// The configuration does not hold.
+/// The configuration does not hold, or the host cannot start.
 pub async fn run(args: ServeArgs) -> Result<(), CliError> {
     let config = Config::load(&args.config)?;
     start_logging(&config.log)?;
-    Err(CliError::failed("serve is not wired yet", "this build", "use a later build"))
+    let store: StoreUrl = config.store.url.reveal().parse().map_err(
+        |error: crate::store::StoreUrlError| {
+            CliError::failed(error.to_string(), "store.url", "correct it")
+        },
+    )?;
+    let broker = open_broker(&config.broker).await?;
+    let mut networks = Vec::with_capacity(config.networks.len());
+    for network in &config.networks {
+        networks.push(chain_network(network)?);
+    }
+    let poll = config.networks.iter().map(|network| network.poll).min();
+    let host = RunningHost::start(HostPlan {
+        listen: config.listen,
+        store,
+        connections_max: config.store.connections_max,
+        flow: config.flow,
+        tokens: config.tokens,
+        http: config.http,
+        plugins: &config.plugins.dir,
+        cache: &config.plugins.cache_dir,
+        networks,
+        confirmation_poll: poll.unwrap_or(RPC_TIMEOUT),
+        broker,
+        secrets: config.secrets,
+        dispatch: config.dispatch,
+    })
+    .await?;
+    print(&format!("ready http://{}", host.address))?;
+    host.run_until_stopped().await
+}
+
+async fn open_broker(config: &BrokerConfig) -> Result<Option<Arc<dyn Broker>>, CliError> {
+    match config {
+        BrokerConfig::None => Ok(None),
+        BrokerConfig::Nats { url, stream, subject_prefix } => {
+            let nats = NatsConfig {
+                url: url.reveal().to_owned(),
+                stream: Some(NatsStream {
+                    name: stream.clone(),
+                    subjects: vec![format!("{subject_prefix}.>")],
+                }),
+                ..NatsConfig::default()
+            };
+            let broker = NatsBroker::open(nats).map_err(|error| {
+                CliError::failed(error.to_string(), "[broker]", "correct the configuration")
+            })?;
+            Ok(Some(Arc::new(broker)))
+        }
+    }
+}
+
+fn chain_network(config: &config::NetworkConfig) -> Result<NetworkConfig, CliError> {
+    let failed = |what: String, key: &str| {
+        CliError::failed(what, format!("[[networks]] {}: {key}", config.id), "correct it")
+    };
+    let mut rpc_urls = Vec::with_capacity(config.rpc_urls.len());
+    for url in &config.rpc_urls {
+        let url = url.reveal().parse().map_err(|_| failed("is no URL".into(), "rpc_urls"))?;
+        rpc_urls.push(url);
+    }
+    let wei = |amount: &crate::domain::BigUint, key| {
+        u128::try_from(amount.clone()).map_err(|_| failed("is larger than any fee".into(), key))
+    };
+    let assets = config.assets.iter().map(|(name, asset)| {
+        let known = match &asset.kind {
+            AssetKind::Native => Asset::Native { decimals: asset.decimals },
+            AssetKind::Erc20 { contract } => {
+                Asset::Erc20 { contract: contract.clone(), decimals: asset.decimals }
+            }
+        };
+        (name.clone(), known)
+    });
+    Ok(NetworkConfig {
+        network: config.id.clone(),
+        rpc_urls,
+        depth: config.depth,
+        assets: assets.collect(),
+        keystore: config.keystore.clone(),
+        passphrase: Passphrase::new(config.passphrase.reveal().to_owned()),
+        fees: FeeCaps {
+            fee_max_per_gas: config.fee_per_gas_max_wei,
+            fee_max_per_transaction: wei(
+                &config.fee_per_transaction_max_wei,
+                "fee_per_transaction_max_wei",
+            )?,
+            fee_max_per_day: wei(&config.fee_per_day_max_wei, "fee_per_day_max_wei")?,
+            gas_limit_max: config.gas_limit_max,
+        },
+        resend_after: config.resend_after,
+        rebroadcast_after: config.rebroadcast_after,
+        rpc_timeout: RPC_TIMEOUT,
+    })
 }

@@ -1,0 +1,269 @@
+//! A running host: the parts in the order in which they start, and stop.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::config::{DispatchConfig, Redacted};
+use super::error::CliError;
+use crate::api::{self, Api, ChainJudge, Tokens};
+use crate::broker::Broker;
+use crate::chain::{Chains, NetworkConfig};
+use crate::domain::{Flow, HostId, RetryPolicy, event_types};
+use crate::jobs::{
+    self, BrokerMessaging, ChainSigner, ConfirmationJob, DispatcherJob, FailureJob, RetryJob,
+    StoreCheckpoints,
+};
+use crate::plugin::{Registry, Routes, SandboxEngine, SecretSource, ServiceError, Services};
+use crate::store::{self, Store, StoreOptions, StoreUrl};
+
+/// How late a due retry may be. One statement over a partial index, so it may be asked often.
+const RETRY_POLL: Duration = Duration::from_millis(250);
+const FAILURE_POLL: Duration = Duration::from_secs(1);
+
+/// What a host is made of.
+pub(super) struct HostPlan<'a> {
+    pub(super) listen: SocketAddr,
+    pub(super) store: StoreUrl,
+    pub(super) connections_max: u32,
+    pub(super) flow: Flow,
+    pub(super) tokens: Tokens,
+    pub(super) http: api::Limits,
+    pub(super) plugins: &'a Path,
+    pub(super) cache: &'a Path,
+    pub(super) networks: Vec<NetworkConfig>,
+    /// How often each network's open payments are looked at.
+    pub(super) confirmation_poll: Duration,
+    pub(super) broker: Option<Arc<dyn Broker>>,
+    pub(super) secrets: BTreeMap<String, Redacted>,
+    pub(super) dispatch: DispatchConfig,
+}
+
+/// A host that takes withdrawals and carries their events.
+pub(super) struct RunningHost {
+    pub(super) address: SocketAddr,
+    store: Arc<dyn Store>,
+    api: JoinSet<std::io::Result<()>>,
+    jobs: JoinSet<()>,
+    stop_api: CancellationToken,
+    stop_jobs: CancellationToken,
+}
+
+impl RunningHost {
+    /// Opens the store, loads the plugins, and starts jobs and API, in this order: when the API
+    /// answers, everything behind it is there.
+    pub(super) async fn start(plan: HostPlan<'_>) -> Result<Self, CliError> {
+        let options =
+            StoreOptions { flow: plan.flow.clone(), connections_max: plan.connections_max };
+        let store = store::open(&plan.store, options).await.map_err(|error| {
+            CliError::failed(error.to_string(), plan.store.to_string(), "see the reason above")
+        })?;
+        match Self::start_on(plan, Arc::clone(&store)).await {
+            Ok(host) => Ok(host),
+            Err(error) => {
+                store.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn start_on(plan: HostPlan<'_>, store: Arc<dyn Store>) -> Result<Self, CliError> {
+        let engine = SandboxEngine::start().map_err(|error| {
+            CliError::failed(error.to_string(), "this machine", "give the process more memory")
+        })?;
+        let registry = Arc::new(load_plugins(&engine, plan.plugins, plan.cache).await?);
+        let chains = Chains::open(plan.networks, Arc::clone(&store) as _).await.map_err(|error| {
+            CliError::failed(error.to_string(), "[[networks]]", "correct the configuration")
+        })?;
+        let chains = Arc::new(chains);
+        let listener = TcpListener::bind(plan.listen).await.map_err(|error| {
+            CliError::failed(
+                format!("cannot listen on {}: {error}", plan.listen),
+                "listen",
+                "stop the other process, or listen on another port",
+            )
+        })?;
+        let address = listener.local_addr().map_err(|error| {
+            CliError::failed(error.to_string(), plan.listen.to_string(), "try again")
+        })?;
+
+        let router = api::router(Api {
+            accept: Arc::clone(&store) as _,
+            operate: Arc::clone(&store) as _,
+            judge: Arc::new(ChainJudge {
+                chains: Arc::clone(&chains),
+                registry: Arc::clone(&registry),
+                engine: engine.clone(),
+                broadcast: broadcast_type()?,
+            }),
+            tokens: plan.tokens,
+            flow: plan.flow,
+            limits: plan.http,
+        });
+        let services = Services {
+            checkpoints: Arc::new(StoreCheckpoints(Arc::clone(&store) as _)),
+            signer: Arc::new(ChainSigner {
+                chains: Arc::clone(&chains),
+                store: Arc::clone(&store) as _,
+            }),
+            messaging: Arc::new(BrokerMessaging(plan.broker)),
+            secrets: Arc::new(ConfiguredSecrets(plan.secrets)),
+        };
+        let (stop_api, stop_jobs) = (CancellationToken::new(), CancellationToken::new());
+        let dispatcher = DispatcherJob {
+            store: Arc::clone(&store) as _,
+            registry,
+            engine,
+            services,
+            host: HostId::generate(&machine_name()),
+            config: jobs::DispatchConfig {
+                lease: plan.dispatch.lease,
+                poll: plan.dispatch.poll,
+                grace: plan.dispatch.grace,
+                batch: plan.dispatch.batch,
+            },
+        };
+        let jobs = start_jobs(&store, dispatcher, &chains, plan.confirmation_poll, &stop_jobs);
+        let mut api = JoinSet::new();
+        api.spawn(api::serve(listener, router, stop_api.clone(), plan.dispatch.grace));
+        Ok(Self { address, store, api, jobs, stop_api, stop_jobs })
+    }
+
+    /// Runs until the process is asked to stop, then stops in order.
+    pub(super) async fn run_until_stopped(mut self) -> Result<(), CliError> {
+        let failed = tokio::select! {
+            signal = stop_signal() => {
+                tracing::info!(signal, "stopping: no more requests and claims; finishing what is in hand");
+                None
+            }
+            // The API ends by itself only if its listener is lost; a host without it is none.
+            ended = self.api.join_next() => Some(ended),
+        };
+        self.stop().await;
+        match failed {
+            None => Ok(()),
+            Some(ended) => Err(CliError::failed(
+                format!("the API ended: {ended:?}"),
+                "the HTTP server",
+                "start the host again",
+            )),
+        }
+    }
+
+    /// The API first, so that nothing new comes in; then the jobs, which settle what they hold; the
+    /// store last.
+    async fn stop(mut self) {
+        self.stop_api.cancel();
+        while let Some(ended) = self.api.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "the HTTP server panicked");
+            }
+        }
+        self.stop_jobs.cancel();
+        while let Some(ended) = self.jobs.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a job panicked");
+            }
+        }
+        self.store.close().await;
+        tracing::info!("stopped");
+    }
+}
+
+fn start_jobs(
+    store: &Arc<dyn Store>,
+    dispatcher: DispatcherJob,
+    chains: &Chains,
+    confirmation_poll: Duration,
+    stop: &CancellationToken,
+) -> JoinSet<()> {
+    let mut jobs = JoinSet::new();
+    jobs.spawn(dispatcher.run(stop.clone()));
+    let retry = RetryJob { store: Arc::clone(store) as _, poll: RETRY_POLL };
+    jobs.spawn(retry.run(stop.clone()));
+    let failure = FailureJob {
+        store: Arc::clone(store) as _,
+        poll: FAILURE_POLL,
+        interruptions_max: RetryPolicy::default().interruptions_max,
+    };
+    jobs.spawn(failure.run(stop.clone()));
+    for (_, chain) in chains.iter() {
+        let confirmation =
+            ConfirmationJob { chain: Arc::clone(chain), poll: confirmation_poll };
+        jobs.spawn(confirmation.run(stop.clone()));
+    }
+    jobs
+}
+
+async fn load_plugins(
+    engine: &SandboxEngine,
+    folder: &Path,
+    cache: &Path,
+) -> Result<Registry, CliError> {
+    let (engine, at) = (engine.clone(), folder.to_owned());
+    let cache = cache.to_owned();
+    // Compiling is heavy and blocking.
+    let loaded = tokio::task::spawn_blocking(move || Routes::from_folder(&engine, &at, Some(&cache)));
+    let place = folder.display().to_string();
+    let failed = |what: String| CliError::failed(what, place, "correct the plugin and start again");
+    match loaded.await {
+        Ok(Ok(routes)) => {
+            for release in routes.releases() {
+                let manifest = release.manifest();
+                tracing::info!(plugin.name = %manifest.name, digest = release.digest(), "loaded");
+            }
+            Ok(Registry::new(routes))
+        }
+        Ok(Err(error)) => Err(failed(error.to_string())),
+        Err(error) => Err(failed(format!("the compiler failed: {error}"))),
+    }
+}
+
+fn broadcast_type() -> Result<crate::domain::EventType, CliError> {
+    event_types::BLOCKCHAIN_BROADCAST_REQUESTED.parse().map_err(|error: crate::domain::NameError| {
+        CliError::failed(error.to_string(), "this build", "report it")
+    })
+}
+
+/// The secrets of the configuration, by name.
+struct ConfiguredSecrets(BTreeMap<String, Redacted>);
+
+impl SecretSource for ConfiguredSecrets {
+    fn value(&self, name: &str) -> Result<String, ServiceError> {
+        match self.0.get(name) {
+            Some(secret) => Ok(secret.reveal().to_owned()),
+            None => Err(ServiceError(format!(
+                "this host has no secret {name:?}: put it under [secrets] of its configuration"
+            ))),
+        }
+    }
+}
+
+fn machine_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "host".to_owned() } else { name.to_owned() }
+}
+
+/// Waits for Ctrl-C or SIGTERM, and says which it was.
+async fn stop_signal() -> &'static str {
+    use tokio::signal::unix::{SignalKind, signal};
+    // Without a handler for SIGTERM, Ctrl-C still works.
+    let mut terminate = signal(SignalKind::terminate()).ok();
+    let terminated = async {
+        match &mut terminate {
+            Some(signal) => signal.recv().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => "SIGINT",
+        _ = terminated => "SIGTERM",
+    }
+}
