@@ -255,6 +255,12 @@ async fn a_pass_works_in_pages_and_in_few_requests() {
     assert_eq!((pass.looked_at, pass.confirmed), (count, count));
     assert_eq!(bench.node.count("eth_getBlockByNumber"), 2, "one block, once a page");
     assert_eq!(bench.node.count("eth_blockNumber"), 2);
+    let calls = bench.node.calls.lock().unwrap();
+    let of_chain = calls.iter().map(|(method, _)| method.as_str());
+    let of_chain: Vec<&str> =
+        of_chain.filter(|m| ["eth_blockNumber", "eth_getBlockByNumber"].contains(m)).collect();
+    let head_first = ["eth_blockNumber", "eth_getBlockByNumber"];
+    assert_eq!(of_chain, [head_first, head_first].concat(), "no block seems deeper than it is");
 }
 
 #[tokio::test]

@@ -91,23 +91,22 @@ impl Nodes {
         Ok(receipts)
     }
 
-    /// The canonical hashes at these heights, and the head. The head is asked for last, in the same
-    /// request, so that no block seems deeper than it was when its hash was read.
+    /// The canonical hashes at these heights, and the head. The head is asked for first, in the
+    /// same request to the same node: a block whose hash is read afterwards is at least as deep as
+    /// that head says. The other way round, a block could be replaced after its hash was read, and
+    /// seem deep under a head that stands on its replacement.
     pub(super) async fn canonical(&self, numbers: &[u64]) -> Result<CanonicalView, RpcError> {
         let mut lowest_head: Option<u64> = None;
         let mut hashes = BTreeMap::new();
         for chunk in numbers.chunks(BATCH_MAX - 1) {
-            let mut calls: Vec<Call> = chunk
-                .iter()
-                .map(|number| Call {
-                    method: "eth_getBlockByNumber",
-                    params: json!([format!("{number:#x}"), false]),
-                })
-                .collect();
-            calls.push(Call { method: "eth_blockNumber", params: json!([]) });
-            let part =
+            let mut calls = vec![Call { method: "eth_blockNumber", params: json!([]) }];
+            calls.extend(chunk.iter().map(|number| Call {
+                method: "eth_getBlockByNumber",
+                params: json!([format!("{number:#x}"), false]),
+            }));
+            let read =
                 self.read(&calls, |endpoint, answers| canonical_part(endpoint, chunk, answers));
-            let part = part.await?;
+            let part = read.await?;
             // Several requests may meet several heads; the lowest claims the least.
             lowest_head = Some(lowest_head.map_or(part.head, |head| head.min(part.head)));
             hashes.extend(part.hashes);
@@ -178,10 +177,11 @@ fn canonical_part(
     struct Block {
         hash: String,
     }
-    let head = one(endpoint, answers.split_off(answers.len().saturating_sub(1)))?;
+    let of_blocks = answers.split_off(answers.len().min(1));
+    let head = one(endpoint, answers)?;
     let head = quantity(&head).ok_or_else(|| endpoint.unreadable("eth_blockNumber"))?;
     let mut hashes = BTreeMap::new();
-    for (number, answer) in numbers.iter().zip(answers) {
+    for (number, answer) in numbers.iter().zip(of_blocks) {
         let value = answer.map_err(|refusal| endpoint.refused(refusal))?;
         // A height that the node does not have yet is null: no hash, so nothing is canonical there.
         let block: Option<Block> = serde_json::from_value(value)

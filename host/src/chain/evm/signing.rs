@@ -32,7 +32,9 @@ pub enum SignError {
 
 impl From<StoreError> for SignError {
     fn from(error: StoreError) -> Self {
-        Self::Unavailable(error.to_string())
+        // The plugin reads this text; what the database said is for the operator.
+        tracing::warn!(%error, "the store failed while a payment was to be signed");
+        Self::Unavailable("the store cannot be used now".into())
     }
 }
 
