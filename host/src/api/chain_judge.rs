@@ -28,9 +28,9 @@ impl WithdrawalJudge for ChainJudge {
                 reason: format!("this host pays on {}", known.join(", ")),
             });
         };
-        chain.validate_request(&request.asset, &request.amount).map_err(|error| {
-            JudgeError::Rejected { field: error.field, reason: error.reason }
-        })?;
+        chain
+            .validate_request(&request.asset, &request.amount)
+            .map_err(|error| JudgeError::Rejected { field: error.field, reason: error.reason })?;
         let routes = self.registry.current();
         // Without its plugin nobody can tell a good destination from a bad one.
         let Some(release) = routes.judge(&self.broadcast, &request.network) else {

@@ -28,8 +28,8 @@ mod withdrawals;
 #[cfg(test)]
 mod tests;
 
-pub use chain_judge::ChainJudge;
 pub use auth::{Role, Token, Tokens, TokensError, token_digest};
+pub use chain_judge::ChainJudge;
 pub use judge::{JudgeError, WithdrawalJudge};
 pub use problem::{FieldError, Problem, ProblemKind};
 pub use router::router;

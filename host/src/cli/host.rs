@@ -78,9 +78,10 @@ impl RunningHost {
             CliError::failed(error.to_string(), "this machine", "give the process more memory")
         })?;
         let registry = Arc::new(load_plugins(&engine, plan.plugins, plan.cache).await?);
-        let chains = Chains::open(plan.networks, Arc::clone(&store) as _).await.map_err(|error| {
-            CliError::failed(error.to_string(), "[[networks]]", "correct the configuration")
-        })?;
+        let chains =
+            Chains::open(plan.networks, Arc::clone(&store) as _).await.map_err(|error| {
+                CliError::failed(error.to_string(), "[[networks]]", "correct the configuration")
+            })?;
         let chains = Arc::new(chains);
         let listener = TcpListener::bind(plan.listen).await.map_err(|error| {
             CliError::failed(
@@ -194,8 +195,7 @@ fn start_jobs(
     };
     jobs.spawn(failure.run(stop.clone()));
     for (_, chain) in chains.iter() {
-        let confirmation =
-            ConfirmationJob { chain: Arc::clone(chain), poll: confirmation_poll };
+        let confirmation = ConfirmationJob { chain: Arc::clone(chain), poll: confirmation_poll };
         jobs.spawn(confirmation.run(stop.clone()));
     }
     jobs
@@ -209,7 +209,8 @@ async fn load_plugins(
     let (engine, at) = (engine.clone(), folder.to_owned());
     let cache = cache.to_owned();
     // Compiling is heavy and blocking.
-    let loaded = tokio::task::spawn_blocking(move || Routes::from_folder(&engine, &at, Some(&cache)));
+    let loaded =
+        tokio::task::spawn_blocking(move || Routes::from_folder(&engine, &at, Some(&cache)));
     let place = folder.display().to_string();
     let failed = |what: String| CliError::failed(what, place, "correct the plugin and start again");
     match loaded.await {
@@ -226,9 +227,11 @@ async fn load_plugins(
 }
 
 fn broadcast_type() -> Result<crate::domain::EventType, CliError> {
-    event_types::BLOCKCHAIN_BROADCAST_REQUESTED.parse().map_err(|error: crate::domain::NameError| {
-        CliError::failed(error.to_string(), "this build", "report it")
-    })
+    event_types::BLOCKCHAIN_BROADCAST_REQUESTED.parse().map_err(
+        |error: crate::domain::NameError| {
+            CliError::failed(error.to_string(), "this build", "report it")
+        },
+    )
 }
 
 /// The secrets of the configuration, by name.

@@ -7,6 +7,7 @@ pub mod config;
 pub mod dev;
 mod error;
 mod events;
+mod host;
 mod logging;
 mod output;
 pub mod serve;

@@ -13,6 +13,8 @@ use crate::broker::{Broker, NatsBroker, NatsConfig, NatsStream};
 use crate::chain::{Asset, FeeCaps, NetworkConfig, Passphrase};
 use crate::store::StoreUrl;
 
+/// Longer than any retry of a publication may take to come again.
+const DUPLICATE_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a node may take to answer.
 const RPC_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -21,12 +23,11 @@ const RPC_TIMEOUT: Duration = Duration::from_secs(10);
 pub async fn run(args: ServeArgs) -> Result<(), CliError> {
     let config = Config::load(&args.config)?;
     start_logging(&config.log)?;
-    let store: StoreUrl = config.store.url.reveal().parse().map_err(
-        |error: crate::store::StoreUrlError| {
+    let store: StoreUrl =
+        config.store.url.reveal().parse().map_err(|error: crate::store::StoreUrlError| {
             CliError::failed(error.to_string(), "store.url", "correct it")
-        },
-    )?;
-    let broker = open_broker(&config.broker).await?;
+        })?;
+    let broker = open_broker(&config.broker);
     let mut networks = Vec::with_capacity(config.networks.len());
     for network in &config.networks {
         networks.push(chain_network(network)?);
@@ -52,22 +53,19 @@ pub async fn run(args: ServeArgs) -> Result<(), CliError> {
     host.run_until_stopped().await
 }
 
-async fn open_broker(config: &BrokerConfig) -> Result<Option<Arc<dyn Broker>>, CliError> {
+fn open_broker(config: &BrokerConfig) -> Option<Arc<dyn Broker>> {
     match config {
-        BrokerConfig::None => Ok(None),
+        BrokerConfig::None => None,
         BrokerConfig::Nats { url, stream, subject_prefix } => {
             let nats = NatsConfig {
-                url: url.reveal().to_owned(),
                 stream: Some(NatsStream {
                     name: stream.clone(),
                     subjects: vec![format!("{subject_prefix}.>")],
+                    duplicate_window: DUPLICATE_WINDOW,
                 }),
-                ..NatsConfig::default()
+                ..NatsConfig::new(url.reveal())
             };
-            let broker = NatsBroker::open(nats).map_err(|error| {
-                CliError::failed(error.to_string(), "[broker]", "correct the configuration")
-            })?;
-            Ok(Some(Arc::new(broker)))
+            Some(Arc::new(NatsBroker::new(nats)))
         }
     }
 }

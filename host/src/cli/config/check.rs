@@ -61,7 +61,6 @@ fn summary(config: &Config) -> Value {
         }).collect::<Vec<_>>(),
         "broker": match &config.broker {
             BrokerConfig::None => "none",
-            BrokerConfig::Memory => "memory",
             BrokerConfig::Nats { .. } => "nats",
         },
         "secrets": names(config.secrets.keys().collect()),

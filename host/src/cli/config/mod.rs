@@ -13,7 +13,6 @@ mod sections;
 mod source;
 #[cfg(test)]
 mod tests;
-mod units;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -30,7 +29,6 @@ pub use redacted::Redacted;
 pub use sections::{
     BrokerConfig, DispatchConfig, LogConfig, LogFormat, PluginsConfig, StoreConfig,
 };
-pub use units::{parse_duration, parse_size};
 
 use reader::{Context, Section};
 use source::Document;

@@ -15,13 +15,15 @@ pub struct NetworkConfig {
     pub id: Network,
     /// At least one. They often hold a provider's key.
     pub rpc_urls: Vec<Redacted>,
-    /// Blocks on top of a payment's block before it counts as final.
+    /// So many blocks make a payment final; the block that holds it is the first.
     pub depth: u64,
     /// A file in the Web3 Secret Storage format.
     pub keystore: PathBuf,
     pub passphrase: Redacted,
     /// Signed bytes are sent again this long after they were sent.
     pub resend_after: Duration,
+    /// How often open payments are looked at.
+    pub poll: Duration,
     /// A payment that is not mined by then is handed to the plugin again.
     pub rebroadcast_after: Duration,
     pub fee_per_gas_max_wei: u128,
@@ -48,6 +50,9 @@ pub enum AssetKind {
 
 const DEPTH: u64 = 12;
 const RESEND_AFTER: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_secs(2);
+const POLL_RANGE: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(600);
 const REBROADCAST_AFTER: Duration = Duration::from_secs(300);
 /// A plain token transfer takes about 65,000; some tokens take more than twice that.
 const GAS_LIMIT_MAX: u64 = 200_000;
@@ -74,11 +79,12 @@ fn read_network(mut section: Section<'_>) -> Option<NetworkConfig> {
         section.missing::<()>("id", "id = \"eip155:1\"");
     }
     let rpc_urls = read_rpc_urls(&mut section);
-    let depth = section.integer("depth", DEPTH, 0..=100_000);
+    let depth = section.integer("depth", DEPTH, 1..=100_000);
     let keystore = read_keystore(&mut section);
     let passphrase = read_passphrase(&mut section);
     let resend_after = section.duration("resend_after", RESEND_AFTER, WAIT_RANGE);
     let rebroadcast_after = section.duration("rebroadcast_after", REBROADCAST_AFTER, WAIT_RANGE);
+    let poll = section.duration("poll", POLL, POLL_RANGE);
     let per_gas = read_wei(&mut section, "fee_per_gas_max_wei", "100000000000").and_then(|wei| {
         let fits = u128::try_from(wei).ok();
         if fits.is_none() {
@@ -99,6 +105,7 @@ fn read_network(mut section: Section<'_>) -> Option<NetworkConfig> {
         keystore: keystore?,
         passphrase: passphrase?,
         resend_after,
+        poll,
         rebroadcast_after,
         fee_per_gas_max_wei: per_gas?,
         fee_per_transaction_max_wei: per_transaction?,

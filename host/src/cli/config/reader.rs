@@ -7,10 +7,11 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::domain::parse_duration;
+
 use super::error::ConfigError;
 use super::redacted::Redacted;
 use super::source::{Document, Entry, Node, Origin, Value};
-use super::units::parse_duration;
 
 /// What all sections share.
 pub(super) struct Context<'a> {
@@ -125,7 +126,7 @@ impl<'a> Section<'a> {
         range: RangeInclusive<Duration>,
     ) -> Duration {
         let read = |text: &str| {
-            let duration = parse_duration(text)?;
+            let duration = parse_duration(text).map_err(|error| error.to_string())?;
             if range.contains(&duration) {
                 return Ok(duration);
             }

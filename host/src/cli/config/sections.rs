@@ -5,12 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::api::{Limits, Role, Token, Tokens};
-use crate::domain::{EventType, Flow, WithdrawalStatus};
+use crate::domain::{EventType, Flow, WithdrawalStatus, parse_size};
 use crate::store::CLAIM_MAX;
 
 use super::reader::Section;
 use super::redacted::Redacted;
-use super::units::parse_size;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreConfig {
@@ -40,8 +39,6 @@ pub struct DispatchConfig {
 pub enum BrokerConfig {
     /// A message that a plugin sends is refused.
     None,
-    /// In this process, for `dev`; nothing outlives it.
-    Memory,
     Nats {
         url: Redacted,
         stream: String,
@@ -75,9 +72,11 @@ const fn seconds(n: u64) -> Duration {
 pub(super) fn read_http(root: &mut Section<'_>) -> Limits {
     let mut section = root.section("http");
     let default = Limits::default();
-    let body = section.parsed("body_max", |text| match parse_size(text)? {
-        bytes @ 1_024..=16_777_216 => usize::try_from(bytes).map_err(|e| e.to_string()),
-        _ => Err("must lie between 1KiB and 16MiB".to_owned()),
+    let body = section.parsed("body_max", |text| {
+        match parse_size(text).map_err(|error| error.to_string())? {
+            bytes @ 1_024..=16_777_216 => usize::try_from(bytes).map_err(|e| e.to_string()),
+            _ => Err("must lie between 1KiB and 16MiB".to_owned()),
+        }
     });
     let timeout = default.request_timeout;
     let limits = Limits {
@@ -202,7 +201,7 @@ pub(super) fn read_flow(root: &mut Section<'_>) -> Flow {
 pub(super) fn read_broker(root: &mut Section<'_>) -> BrokerConfig {
     let mut section = root.section("broker");
     let kind = section.parsed("kind", |text| match text {
-        "none" | "memory" | "nats" => Ok(text.to_owned()),
+        "none" | "nats" => Ok(text.to_owned()),
         other => Err(format!("{other:?} is no broker: write \"nats\" or \"none\"")),
     });
     let config = match kind.as_deref() {
@@ -218,7 +217,6 @@ pub(super) fn read_broker(root: &mut Section<'_>) -> BrokerConfig {
                 subject_prefix: section.text("subject_prefix").unwrap_or_else(|| "tidegate".into()),
             }
         }
-        Some("memory") => BrokerConfig::Memory,
         Some(_) | None => BrokerConfig::None,
     };
     section.finish();
