@@ -30,7 +30,7 @@ mod url;
 pub use error::{BodyError, HttpError};
 pub use request::{Request, delete, get, patch, post, put};
 pub use response::Response;
-pub use url::encode;
+pub use url::{encode, origin};
 
 pub(crate) use error::{Phase, error_of};
 pub(crate) use request::Prepared;

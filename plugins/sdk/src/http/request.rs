@@ -23,7 +23,6 @@ pub struct Request {
 #[derive(Debug, Clone)]
 pub(crate) struct Prepared {
     pub(crate) method: String,
-    pub(crate) url: String,
     pub(crate) target: Target,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Option<Vec<u8>>,
@@ -31,6 +30,12 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
+    /// The whole address.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn url(&self) -> String {
+        format!("{}{}", self.target.origin(), self.target.path_and_query)
+    }
+
     /// For reasons and logs: without the path, which may hold a key.
     pub(crate) fn call(&self) -> String {
         format!("{} {}", self.method, self.target.origin())
@@ -167,7 +172,6 @@ impl Request {
         }
         Ok(Prepared {
             method: self.method,
-            url: self.url,
             target,
             headers: self.headers,
             body: self.body,

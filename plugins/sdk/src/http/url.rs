@@ -38,6 +38,18 @@ impl Target {
     }
 }
 
+/// Scheme, host and port of an address, for reasons and logs: a path may hold a key.
+///
+/// ```
+/// # use tidegate_plugin::http;
+/// assert_eq!(http::origin("https://node.example/v2/key").as_deref(), Some("https://node.example"));
+/// assert_eq!(http::origin("node.example"), None);
+/// ```
+#[must_use]
+pub fn origin(url: &str) -> Option<String> {
+    Target::parse(url).ok().map(|target| target.origin())
+}
+
 /// Makes any text fit for one segment of a path or one value of a query.
 ///
 /// ```

@@ -104,7 +104,7 @@ impl SentRequest {
     pub(super) fn of(prepared: &Prepared) -> Self {
         Self {
             method: prepared.method.clone(),
-            url: prepared.url.clone(),
+            url: prepared.url(),
             headers: prepared.headers.clone(),
             body: prepared.body.clone().unwrap_or_default(),
             timeout: prepared.timeout,
