@@ -11,7 +11,6 @@ use crate::{
 
 /// The handler did what the event asks for. Made by [`done`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[must_use]
 pub struct Receipt {
     /// JSON text that is kept with the event and shown to operators.
     pub detail: Option<String>,
