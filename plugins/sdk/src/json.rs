@@ -48,7 +48,11 @@ mod tests {
     fn an_error_names_the_path() {
         let error = parse::<Outer>(br#"{"items":[{"amount":"1"},{"amount":2}]}"#).unwrap_err();
         assert_eq!(error.path, "items[1].amount");
-        assert!(error.to_string().starts_with("`items[1].amount`: invalid type"));
+        assert!(
+            error
+                .to_string()
+                .starts_with("`items[1].amount`: invalid type")
+        );
     }
 
     #[test]

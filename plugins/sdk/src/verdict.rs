@@ -128,12 +128,18 @@ pub fn done() -> Receipt {
 /// }
 /// ```
 pub fn retry(reason: impl Into<String>) -> Failure {
-    Failure::Retry { reason: reason.into(), after: None }
+    Failure::Retry {
+        reason: reason.into(),
+        after: None,
+    }
 }
 
 /// Like [`retry`], and the target said how long to wait.
 pub fn retry_after(reason: impl Into<String>, after: Duration) -> Failure {
-    Failure::Retry { reason: reason.into(), after: Some(after) }
+    Failure::Retry {
+        reason: reason.into(),
+        after: Some(after),
+    }
 }
 
 /// It may have happened: the request was sent and no answer came. The host asks

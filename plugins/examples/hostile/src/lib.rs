@@ -102,7 +102,11 @@ fn allocate() -> ! {
 fn recurse(depth: u64) -> u64 {
     // A frame of some size, so that the end comes soon; used after the call, so that it stays.
     let frame = std::hint::black_box([depth; 64]);
-    if depth == u64::MAX { depth } else { recurse(depth + 1).wrapping_add(frame[7]) }
+    if depth == u64::MAX {
+        depth
+    } else {
+        recurse(depth + 1).wrapping_add(frame[7])
+    }
 }
 
 #[cfg(target_arch = "wasm32")]
@@ -152,6 +156,8 @@ mod tests {
     #[test]
     fn garbage_is_no_json() {
         let detail = act("garbage_json").ok().and_then(|receipt| receipt.detail);
-        assert!(detail.is_some_and(|text| serde_json::from_str::<serde_json::Value>(&text).is_err()));
+        assert!(
+            detail.is_some_and(|text| serde_json::from_str::<serde_json::Value>(&text).is_err())
+        );
     }
 }

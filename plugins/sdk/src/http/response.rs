@@ -20,7 +20,11 @@ pub struct Response {
 
 impl Response {
     pub(crate) fn new(status: u16, headers: Vec<(String, String)>, body: Vec<u8>) -> Self {
-        Self { status, headers, body }
+        Self {
+            status,
+            headers,
+            body,
+        }
     }
 
     /// For example 200.
@@ -80,7 +84,10 @@ impl Response {
     /// Names the place that does not fit. With `?` in a handler it becomes an
     /// [`unknown`](crate::unknown), for the target did act.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, BodyError> {
-        json::parse(&self.body).map_err(|source| BodyError { status: self.status, source })
+        json::parse(&self.body).map_err(|source| BodyError {
+            status: self.status,
+            source,
+        })
     }
 
     /// How long the target asks to wait: `Retry-After`, in seconds or as a date.
@@ -95,7 +102,8 @@ impl Response {
     /// ```
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
-        self.header("retry-after").and_then(|value| wait_of(value.trim(), clock::now()))
+        self.header("retry-after")
+            .and_then(|value| wait_of(value.trim(), clock::now()))
     }
 }
 
@@ -126,7 +134,11 @@ mod tests {
             ("1.5", None),
             ("", None),
         ] {
-            assert_eq!(wait_of(value, now).map(|it| it.as_secs()), seconds, "{value}");
+            assert_eq!(
+                wait_of(value, now).map(|it| it.as_secs()),
+                seconds,
+                "{value}"
+            );
         }
     }
 

@@ -15,7 +15,11 @@ pub struct Reply(Kind);
 
 #[derive(Debug, Clone)]
 enum Kind {
-    Answer { status: u16, headers: Vec<(String, String)>, body: Vec<u8> },
+    Answer {
+        status: u16,
+        headers: Vec<(String, String)>,
+        body: Vec<u8>,
+    },
     // The host's own codes, so that a test sees them sorted as a component would.
     Fails(ErrorCode),
 }
@@ -23,17 +27,25 @@ enum Kind {
 impl Reply {
     /// An answer without a body.
     pub fn status(status: u16) -> Self {
-        Self(Kind::Answer { status, headers: Vec::new(), body: Vec::new() })
+        Self(Kind::Answer {
+            status,
+            headers: Vec::new(),
+            body: Vec::new(),
+        })
     }
 
     /// An answer in JSON.
     pub fn json(status: u16, body: impl Into<Value>) -> Self {
-        Self::status(status).header("Content-Type", "application/json").body(body.into().to_string())
+        Self::status(status)
+            .header("Content-Type", "application/json")
+            .body(body.into().to_string())
     }
 
     /// An answer in plain text.
     pub fn text(status: u16, body: impl Into<String>) -> Self {
-        Self::status(status).header("Content-Type", "text/plain").body(body.into())
+        Self::status(status)
+            .header("Content-Type", "text/plain")
+            .body(body.into())
     }
 
     /// Nobody listens there: nothing was sent.
@@ -79,7 +91,11 @@ impl Reply {
 
     pub(super) fn outcome(self, call: &str) -> Result<Response, HttpError> {
         match self.0 {
-            Kind::Answer { status, headers, body } => Ok(Response::new(status, headers, body)),
+            Kind::Answer {
+                status,
+                headers,
+                body,
+            } => Ok(Response::new(status, headers, body)),
             Kind::Fails(code) => Err(error_of(&code, Phase::Request, call)),
         }
     }
