@@ -1,5 +1,3 @@
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use serde_json::{Value, json};
 use tidegate_plugin::{
     Event, Failure, Handler, done,
@@ -20,9 +18,7 @@ fn event(event_type: &str) -> Event {
 }
 
 fn published(host: &FakeHost) -> Value {
-    let [message] = &host.published()[..] else {
-        panic!("one message")
-    };
+    let [message] = &host.published()[..] else { panic!("one message") };
     serde_json::from_slice(&message.body).unwrap()
 }
 
@@ -60,26 +56,14 @@ fn an_event_goes_out_as_a_cloud_event() {
 #[test]
 fn each_type_has_its_topic() {
     for (event_type, topic, cloud_type) in [
-        (
-            "WITHDRAWAL_REQUESTED",
-            "tidegate.withdrawal_requested",
-            "tidegate.withdrawal.requested",
-        ),
+        ("WITHDRAWAL_REQUESTED", "tidegate.withdrawal_requested", "tidegate.withdrawal.requested"),
         (
             "WITHDRAWAL_BROADCASTED",
             "tidegate.withdrawal_broadcasted",
             "tidegate.withdrawal.broadcasted",
         ),
-        (
-            "WITHDRAWAL_CONFIRMED",
-            "tidegate.withdrawal_confirmed",
-            "tidegate.withdrawal.confirmed",
-        ),
-        (
-            "WITHDRAWAL_FAILED",
-            "tidegate.withdrawal_failed",
-            "tidegate.withdrawal.failed",
-        ),
+        ("WITHDRAWAL_CONFIRMED", "tidegate.withdrawal_confirmed", "tidegate.withdrawal.confirmed"),
+        ("WITHDRAWAL_FAILED", "tidegate.withdrawal_failed", "tidegate.withdrawal.failed"),
     ] {
         let host = FakeHost::new();
         EventPublish::handle(&event(event_type)).unwrap();
@@ -102,10 +86,7 @@ fn the_settings_name_topic_type_and_source() {
         "topic_prefix": "payments.out", "type_prefix": "com.example", "source": "https://example.com/pay",
     }));
     EventPublish::handle(&event("WITHDRAWAL_CONFIRMED")).unwrap();
-    assert_eq!(
-        host.published()[0].topic,
-        "payments.out.withdrawal_confirmed"
-    );
+    assert_eq!(host.published()[0].topic, "payments.out.withdrawal_confirmed");
     assert_eq!(published(&host)["type"], "com.example.withdrawal.confirmed");
     assert_eq!(published(&host)["source"], "https://example.com/pay");
 }
@@ -117,18 +98,13 @@ fn the_data_is_the_payload_to_the_letter() {
     event.raw_payload = r#"{"z":1.10,"a":123456789012345678901234567890}"#.into();
     EventPublish::handle(&event).unwrap();
     let body = String::from_utf8(host.published()[0].body.clone()).unwrap();
-    assert!(
-        body.contains(r#""data":{"z":1.10,"a":123456789012345678901234567890}"#),
-        "{body}"
-    );
+    assert!(body.contains(r#""data":{"z":1.10,"a":123456789012345678901234567890}"#), "{body}");
 }
 
 #[test]
 fn two_attempts_are_one_message() {
     let host = FakeHost::new();
-    host.fail_publish(PublishError::Unavailable(
-        "no acknowledgement in 5 s".into(),
-    ));
+    host.fail_publish(PublishError::Unavailable("no acknowledgement in 5 s".into()));
     let mut event = event("WITHDRAWAL_REQUESTED");
     assert!(matches!(
         EventPublish::handle(&event),
@@ -137,9 +113,7 @@ fn two_attempts_are_one_message() {
     event.attempt = 2;
     EventPublish::handle(&event).unwrap();
     EventPublish::handle(&event).unwrap();
-    let [first, second] = &host.published()[..] else {
-        panic!("two messages")
-    };
+    let [first, second] = &host.published()[..] else { panic!("two messages") };
     assert_eq!(first, second);
 }
 
@@ -150,9 +124,7 @@ fn what_the_broker_refuses_is_rejected() {
         .fail_publish(PublishError::Refused("larger than 1 MiB".into()));
     assert_eq!(
         EventPublish::handle(&event("WITHDRAWAL_FAILED")),
-        Err(reject(
-            "the topic is not granted: tidegate.withdrawal_failed"
-        )),
+        Err(reject("the topic is not granted: tidegate.withdrawal_failed")),
     );
     assert_eq!(
         EventPublish::handle(&event("WITHDRAWAL_FAILED")),

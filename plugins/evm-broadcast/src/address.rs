@@ -15,9 +15,7 @@ pub(crate) fn check(address: &str) -> Result<(), String> {
         && digits.bytes().any(|byte| byte.is_ascii_uppercase());
     // Of one case it carries no checksum, and none is asked for.
     if is_mixed && digits != checksummed(digits) {
-        return Err(
-            "the checksum of the address does not fit (EIP-55): a digit is mistyped".into(),
-        );
+        return Err("the checksum of the address does not fit (EIP-55): a digit is mistyped".into());
     }
     Ok(())
 }
@@ -29,21 +27,13 @@ fn checksummed(digits: &str) -> String {
     digits
         .chars()
         .zip(hash.iter().flat_map(|byte| [byte >> 4, byte & 0x0f]))
-        .map(|(digit, nibble)| {
-            if nibble >= 8 {
-                digit.to_ascii_uppercase()
-            } else {
-                digit
-            }
-        })
+        .map(|(digit, nibble)| if nibble >= 8 { digit.to_ascii_uppercase() } else { digit })
         .collect()
 }
 
 /// The bytes of an address of either case.
 pub(crate) fn bytes_of(address: &str) -> Option<[u8; 20]> {
-    let digits = address
-        .strip_prefix("0x")
-        .filter(|digits| digits.len() == 40)?;
+    let digits = address.strip_prefix("0x").filter(|digits| digits.len() == 40)?;
     let mut bytes = [0; 20];
     for (byte, pair) in bytes.iter_mut().zip(digits.as_bytes().chunks_exact(2)) {
         *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
@@ -84,10 +74,7 @@ mod tests {
             "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1Beaed",
             "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAee",
         ] {
-            assert!(
-                check(address).is_err_and(|text| text.contains("EIP-55")),
-                "{address}"
-            );
+            assert!(check(address).is_err_and(|text| text.contains("EIP-55")), "{address}");
         }
     }
 

@@ -14,9 +14,7 @@ pub(crate) fn base_units(amount: &str, decimals: u8) -> Result<U256, String> {
     let fraction = fraction.trim_end_matches('0');
     let decimals = usize::from(decimals);
     if fraction.len() > decimals {
-        return Err(format!(
-            "the amount {amount} has more than {decimals} decimals"
-        ));
+        return Err(format!("the amount {amount} has more than {decimals} decimals"));
     }
     let digits = format!("{whole}{fraction:0<decimals$}");
     let units = U256::from_str_radix(&digits, 10)
@@ -47,10 +45,7 @@ mod tests {
                 "115792089237316195423570985008687907853269984665640564039457584007913129639935",
             ),
         ] {
-            assert_eq!(
-                base_units(amount, decimals).map(|it| it.to_string()),
-                Ok(units.into())
-            );
+            assert_eq!(base_units(amount, decimals).map(|it| it.to_string()), Ok(units.into()));
         }
     }
 
@@ -73,10 +68,7 @@ mod tests {
             ("0x10", 18),
             ("NaN", 18),
             ("١", 18),
-            (
-                "115792089237316195423570985008687907853269984665640564039457.584007913129639936",
-                18,
-            ),
+            ("115792089237316195423570985008687907853269984665640564039457.584007913129639936", 18),
         ] {
             assert!(base_units(amount, decimals).is_err(), "{amount} {decimals}");
         }

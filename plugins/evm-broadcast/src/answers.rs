@@ -45,21 +45,11 @@ struct Rule {
 }
 
 const fn rule(client: &'static str, text: &'static str, meaning: Meaning) -> Rule {
-    Rule {
-        client,
-        text,
-        fit: Fit::Contains,
-        meaning,
-    }
+    Rule { client, text, fit: Fit::Contains, meaning }
 }
 
 const fn whole(client: &'static str, text: &'static str, meaning: Meaning) -> Rule {
-    Rule {
-        client,
-        text,
-        fit: Fit::Whole,
-        meaning,
-    }
+    Rule { client, text, fit: Fit::Whole, meaning }
 }
 
 const RULES: &[Rule] = &[
@@ -67,11 +57,7 @@ const RULES: &[Rule] = &[
     //    must end as a visible failure.
     rule("all", "execution reverted", Meaning::Resend),
     // 3. Already known.
-    rule(
-        "geth, reth, Erigon, Nethermind",
-        "already known",
-        Meaning::Accepted,
-    ),
+    rule("geth, reth, Erigon, Nethermind", "already known", Meaning::Accepted),
     rule("Erigon", "existing txn with same hash", Meaning::Accepted),
     rule("Nethermind, old", "alreadyknown", Meaning::Accepted),
     rule("Besu", "known transaction", Meaning::Accepted),
@@ -79,25 +65,13 @@ const RULES: &[Rule] = &[
     rule("others", "already in the system", Meaning::Accepted),
     rule("others", "tx already exists in cache", Meaning::Accepted),
     // 4. Nonce.
-    rule(
-        "geth, reth, Erigon, Besu, anvil",
-        "nonce too low",
-        Meaning::Receipt,
-    ),
+    rule("geth, reth, Erigon, Besu, anvil", "nonce too low", Meaning::Receipt),
     rule("Nethermind, old", "oldnonce", Meaning::Receipt),
     whole("Erigon", "mined", Meaning::Receipt),
     rule("others", "transaction already finalized", Meaning::Receipt),
-    rule(
-        "geth, reth, Besu, anvil, Arbitrum",
-        "nonce too high",
-        Meaning::Resend,
-    ),
+    rule("geth, reth, Besu, anvil, Arbitrum", "nonce too high", Meaning::Resend),
     rule("Nethermind, old", "noncegap", Meaning::Resend),
-    rule(
-        "Besu",
-        "too distant from current sender nonce",
-        Meaning::Resend,
-    ),
+    rule("Besu", "too distant from current sender nonce", Meaning::Resend),
     rule("Besu", "lower nonce exists", Meaning::Resend),
     rule("Nethermind", "nonce too far in future", Meaning::Wait),
     rule("geth, reth", "nonce has max value", Meaning::Freeze),
@@ -113,34 +87,18 @@ const RULES: &[Rule] = &[
     // 6. Funds.
     rule("geth, reth, anvil", "insufficient funds", Meaning::Wait),
     rule("Nethermind, old", "insufficientfunds", Meaning::Wait),
-    rule(
-        "Besu",
-        "upfront cost exceeds account balance",
-        Meaning::Wait,
-    ),
+    rule("Besu", "upfront cost exceeds account balance", Meaning::Wait),
     // 7. Fee. A node's own cap on what a transaction may cost is no matter of raising it.
     rule("geth, reth", "exceeds the configured cap", Meaning::Wait),
     rule("Besu", "transaction fee cap exceeded", Meaning::Wait),
-    rule(
-        "geth, reth",
-        "max priority fee per gas higher than max fee",
-        Meaning::Rebuild,
-    ),
+    rule("geth, reth", "max priority fee per gas higher than max fee", Meaning::Rebuild),
     rule("geth, reth", "tip above fee cap", Meaning::Rebuild),
-    rule(
-        "geth, reth, Nethermind",
-        "transaction underpriced",
-        Meaning::Bump,
-    ),
+    rule("geth, reth, Nethermind", "transaction underpriced", Meaning::Bump),
     whole("Erigon", "underpriced", Meaning::Bump),
     rule("Erigon", "fee too low", Meaning::Bump),
     rule("Nethermind, old", "feetoolow", Meaning::Bump),
     rule("geth, reth", "gas price below minimum", Meaning::Bump),
-    rule(
-        "geth, reth",
-        "max fee per gas less than block base fee",
-        Meaning::Bump,
-    ),
+    rule("geth, reth", "max fee per gas less than block base fee", Meaning::Bump),
     rule("Besu", "gas price below configured minimum", Meaning::Bump),
     rule("Besu", "gas price below current base fee", Meaning::Bump),
     // 8. Pool.
@@ -152,11 +110,7 @@ const RULES: &[Rule] = &[
     rule("geth, reth", "address already reserved", Meaning::Wait),
     rule("Erigon", "sub-pool is full", Meaning::Wait),
     rule("Erigon", "spammer", Meaning::Wait),
-    rule(
-        "Nethermind",
-        "pending transaction type conflict",
-        Meaning::Wait,
-    ),
+    rule("Nethermind", "pending transaction type conflict", Meaning::Wait),
     rule("Nethermind", "delegation ", Meaning::Wait),
     rule("Nethermind", "node is syncing", Meaning::Wait),
     rule("Besu", "initial sync is still in progress", Meaning::Wait),
@@ -167,36 +121,16 @@ const RULES: &[Rule] = &[
     rule("geth, reth", "invalid sender", Meaning::Freeze),
     rule("geth, reth, anvil", "invalid chain id", Meaning::Freeze),
     rule("geth, reth", "sender not an eoa", Meaning::Freeze),
-    rule(
-        "geth, reth",
-        "transaction type not supported",
-        Meaning::Freeze,
-    ),
+    rule("geth, reth", "transaction type not supported", Meaning::Freeze),
     rule("Nethermind", "failed to recover sender", Meaning::Freeze),
     rule("Besu", "invalid signature", Meaning::Freeze),
     rule("Besu", "wrong chainid", Meaning::Freeze),
     rule("Besu", "chainid not supported", Meaning::Freeze),
     rule("Besu", "not authorized to send", Meaning::Freeze),
-    rule(
-        "Arbitrum and the like",
-        "forbidden sender address",
-        Meaning::Freeze,
-    ),
-    rule(
-        "geth, reth, anvil",
-        "intrinsic gas too low",
-        Meaning::Rebuild,
-    ),
-    rule(
-        "geth, reth",
-        "insufficient gas for floor data gas cost",
-        Meaning::Rebuild,
-    ),
-    rule(
-        "geth, reth, Besu",
-        "exceeds block gas limit",
-        Meaning::Rebuild,
-    ),
+    rule("Arbitrum and the like", "forbidden sender address", Meaning::Freeze),
+    rule("geth, reth, anvil", "intrinsic gas too low", Meaning::Rebuild),
+    rule("geth, reth", "insufficient gas for floor data gas cost", Meaning::Rebuild),
+    rule("geth, reth, Besu", "exceeds block gas limit", Meaning::Rebuild),
     rule("geth, reth", "gas limit too high", Meaning::Rebuild),
     rule("geth, reth", "oversized data", Meaning::Rebuild),
     rule("Besu", "intrinsic gas exceeds gas limit", Meaning::Rebuild),
@@ -219,12 +153,8 @@ pub(crate) fn meaning_of(text: &str) -> Meaning {
 }
 
 fn begins_a_word(text: &str, part: &str) -> bool {
-    text.match_indices(part).any(|(at, _)| {
-        !text[..at]
-            .chars()
-            .next_back()
-            .is_some_and(char::is_alphanumeric)
-    })
+    text.match_indices(part)
+        .any(|(at, _)| !text[..at].chars().next_back().is_some_and(char::is_alphanumeric))
 }
 
 #[cfg(test)]

@@ -7,74 +7,35 @@ const FIXTURES: &[(&str, super::Meaning)] = &[
     ("nonce too low: next nonce 8, tx nonce 7", Receipt),
     ("nonce too high", Resend),
     ("replacement transaction underpriced", Bump),
-    (
-        "replacement transaction underpriced: new tx gas fee cap 10 <= 10 queued",
-        Bump,
-    ),
+    ("replacement transaction underpriced: new tx gas fee cap 10 <= 10 queued", Bump),
     ("transaction underpriced", Bump),
-    (
-        "transaction underpriced: tip needed 1000000, tip permitted 1",
-        Bump,
-    ),
-    (
-        "transaction gas price below minimum: gas tip cap 0, minimum needed 1000000",
-        Bump,
-    ),
-    (
-        "max fee per gas less than block base fee: address 0x1, maxFeePerGas: 1, baseFee: 7",
-        Bump,
-    ),
+    ("transaction underpriced: tip needed 1000000, tip permitted 1", Bump),
+    ("transaction gas price below minimum: gas tip cap 0, minimum needed 1000000", Bump),
+    ("max fee per gas less than block base fee: address 0x1, maxFeePerGas: 1, baseFee: 7", Bump),
     ("txpool is full", Wait),
     ("account limit exceeded", Wait),
-    (
-        "in-flight transaction limit reached for delegated accounts",
-        Wait,
-    ),
+    ("in-flight transaction limit reached for delegated accounts", Wait),
     ("gapped-nonce tx from delegated accounts", Wait),
     ("authority already reserved", Wait),
     ("address already reserved", Wait),
-    (
-        "insufficient funds for gas * price + value: balance 1, tx cost 2, overshot 1",
-        Wait,
-    ),
+    ("insufficient funds for gas * price + value: balance 1, tx cost 2, overshot 1", Wait),
     (
         "insufficient funds for gas * price + value: balance 5, queued cost 4, tx cost 3, overshot 2",
         Wait,
     ),
-    (
-        "intrinsic gas too low: gas 20000, minimum needed 21000",
-        Rebuild,
-    ),
-    (
-        "insufficient gas for floor data gas cost: gas 1, minimum needed 2",
-        Rebuild,
-    ),
+    ("intrinsic gas too low: gas 20000, minimum needed 21000", Rebuild),
+    ("insufficient gas for floor data gas cost: gas 1, minimum needed 2", Rebuild),
     ("exceeds block gas limit", Rebuild),
-    (
-        "transaction gas limit too high (cap: 16777216, tx: 20000000)",
-        Rebuild,
-    ),
-    (
-        "oversized data: transaction size 200000, limit 131072",
-        Rebuild,
-    ),
-    (
-        "max priority fee per gas higher than max fee per gas",
-        Rebuild,
-    ),
+    ("transaction gas limit too high (cap: 16777216, tx: 20000000)", Rebuild),
+    ("oversized data: transaction size 200000, limit 131072", Rebuild),
+    ("max priority fee per gas higher than max fee per gas", Rebuild),
     ("tip above fee cap", Rebuild),
     ("invalid sender", Freeze),
     ("invalid chain id for signer: have 1 want 5", Freeze),
     ("sender not an eoa: address 0x1, len(code): 23", Freeze),
     ("transaction type not supported", Freeze),
-    (
-        "nonce has max value: address 0x1, nonce: 18446744073709551615",
-        Freeze,
-    ),
-    (
-        "tx fee (1.20 ether) exceeds the configured cap (1.00 ether)",
-        Wait,
-    ),
+    ("nonce has max value: address 0x1, nonce: 18446744073709551615", Freeze),
+    ("tx fee (1.20 ether) exceeds the configured cap (1.00 ether)", Wait),
     ("transaction indexing is in progress", Resend),
     // Erigon
     ("existing txn with same hash", Accepted),
@@ -94,10 +55,7 @@ const FIXTURES: &[(&str, super::Meaning)] = &[
     ("failed to recover sender", Freeze),
     ("AlreadyKnown", Accepted),
     ("OwnNonceAlreadyUsed", Bump),
-    (
-        "OldNonce, Current nonce: 8, nonce of rejected tx: 7",
-        Receipt,
-    ),
+    ("OldNonce, Current nonce: 8, nonce of rejected tx: 7", Receipt),
     ("NonceGap, Future nonce. Expected nonce: 7", Resend),
     ("FeeTooLow, MaxFeePerGas too low", Bump),
     ("FeeTooLowToCompete", Bump),
@@ -111,10 +69,7 @@ const FIXTURES: &[(&str, super::Meaning)] = &[
     ("Known transaction", Accepted),
     ("Nonce too low", Receipt),
     ("Nonce too high", Resend),
-    (
-        "Transaction nonce is too distant from current sender nonce",
-        Resend,
-    ),
+    ("Transaction nonce is too distant from current sender nonce", Resend),
     ("There is a transaction with a lower nonce exists", Resend),
     ("Replacement transaction underpriced", Bump),
     ("Gas price below configured minimum gas price", Bump),
@@ -153,14 +108,8 @@ const TRAPS: &[(&str, super::Meaning)] = &[
     ("execution reverted: already known", Resend),
     ("execution reverted: nonce too low", Resend),
     // Wrapped by a provider, joined by a load balancer: the more telling text decides.
-    (
-        "Internal error: rpc error: {\"message\":\"nonce too low\"}",
-        Receipt,
-    ),
-    (
-        "node-1: insufficient funds for gas * price + value; node-2: already known",
-        Accepted,
-    ),
+    ("Internal error: rpc error: {\"message\":\"nonce too low\"}", Receipt),
+    ("node-1: insufficient funds for gas * price + value; node-2: already known", Accepted),
     ("node-1: txpool is full; node-2: nonce too low", Receipt),
     // Short words inside longer texts.
     ("not yet mined", Resend),
@@ -190,13 +139,8 @@ fn the_traps_are_avoided() {
 
 #[test]
 fn every_rule_has_a_fixture() {
-    for rule in RULES
-        .iter()
-        .filter(|rule| rule.text != "execution reverted")
-    {
-        let found = FIXTURES
-            .iter()
-            .any(|(text, _)| text.to_lowercase().contains(rule.text));
+    for rule in RULES.iter().filter(|rule| rule.text != "execution reverted") {
+        let found = FIXTURES.iter().any(|(text, _)| text.to_lowercase().contains(rule.text));
         assert!(found, "{}: {}", rule.client, rule.text);
     }
 }

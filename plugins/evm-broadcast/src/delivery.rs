@@ -24,19 +24,12 @@ pub(crate) fn send(nodes: &Nodes, signed: &SignedTransaction) -> Delivery {
     let mut words = Vec::new();
     for said in nodes.ask_all("eth_sendRawTransaction", &params) {
         let meaning = match &said.result {
-            Ok(hash)
-                if hash
-                    .as_str()
-                    .is_some_and(|it| it.eq_ignore_ascii_case(&signed.hash)) =>
-            {
+            Ok(hash) if hash.as_str().is_some_and(|it| it.eq_ignore_ascii_case(&signed.hash)) => {
                 Meaning::Accepted
             }
             // It took something, and says that it is something else: no evidence of anything.
             Ok(other) => {
-                warn!(
-                    "{} answered {other} to transaction {}",
-                    said.node, signed.hash
-                );
+                warn!("{} answered {other} to transaction {}", said.node, signed.hash);
                 words.push(format!("{}: answered another hash", said.node));
                 Meaning::Resend
             }
@@ -48,19 +41,12 @@ pub(crate) fn send(nodes: &Nodes, signed: &SignedTransaction) -> Delivery {
                 }
             }
         };
-        if decided
-            .as_ref()
-            .is_none_or(|(before, _)| weight(meaning) > weight(*before))
-        {
+        if decided.as_ref().is_none_or(|(before, _)| weight(meaning) > weight(*before)) {
             decided = Some((meaning, said.node));
         }
     }
     let (meaning, node) = decided.unwrap_or((Meaning::Resend, "no node".into()));
-    Delivery {
-        meaning,
-        node,
-        reason: words.join("; "),
-    }
+    Delivery { meaning, node, reason: words.join("; ") }
 }
 
 /// Where nodes differ, the one that knows more decides: one that holds the bytes before all, one
@@ -84,9 +70,7 @@ pub(crate) fn node_with_receipt(nodes: &Nodes, hash: &str) -> Option<String> {
         .ask_all("eth_getTransactionReceipt", &params)
         .find(|said| {
             said.result.as_ref().is_ok_and(|receipt| {
-                receipt["transactionHash"]
-                    .as_str()
-                    .is_some_and(|it| it.eq_ignore_ascii_case(hash))
+                receipt["transactionHash"].as_str().is_some_and(|it| it.eq_ignore_ascii_case(hash))
             })
         })
         .map(|said| said.node)

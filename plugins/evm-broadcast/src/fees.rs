@@ -20,19 +20,15 @@ impl Fees {
     /// The median of what recent blocks were paid above the base fee, and room for the base fee to
     /// double: six full blocks in a row.
     pub(crate) fn suggested(nodes: &Nodes, priority_fee_min: u64) -> Result<Self, Failure> {
-        let history = nodes
-            .ask("eth_feeHistory", &json!([HISTORY_BLOCKS, "latest", [50]]))
-            .map_err(retry)?;
+        let history =
+            nodes.ask("eth_feeHistory", &json!([HISTORY_BLOCKS, "latest", [50]])).map_err(retry)?;
         Self::of_history(&history, U256::from(priority_fee_min))
             .ok_or_else(|| retry("eth_feeHistory: the answer holds no base fee"))
     }
 
     fn of_history(history: &Value, priority_fee_min: U256) -> Option<Self> {
         // The last one is that of the block to come.
-        let base_fee = history["baseFeePerGas"]
-            .as_array()?
-            .last()
-            .and_then(quantity)?;
+        let base_fee = history["baseFeePerGas"].as_array()?.last().and_then(quantity)?;
         let mut rewards: Vec<U256> = history["reward"]
             .as_array()
             .into_iter()
@@ -42,33 +38,19 @@ impl Fees {
         rewards.sort_unstable();
         let median = rewards.get(rewards.len() / 2).copied().unwrap_or_default();
         let priority_fee = median.max(priority_fee_min);
-        let max_fee = base_fee
-            .checked_mul(U256::from(2))?
-            .checked_add(priority_fee)?;
-        Some(Self {
-            max_fee,
-            priority_fee,
-        })
+        let max_fee = base_fee.checked_mul(U256::from(2))?.checked_add(priority_fee)?;
+        Some(Self { max_fee, priority_fee })
     }
 
     /// What a replacement must offer at least, and no less than what the market wants now.
     pub(crate) fn raised(self, suggested: Option<Self>) -> Option<Self> {
         let (max_fee, priority_fee) = (bumped(self.max_fee)?, bumped(self.priority_fee)?);
-        let raised = suggested.map_or(
-            Self {
-                max_fee,
-                priority_fee,
-            },
-            |suggested| Self {
-                max_fee: max_fee.max(suggested.max_fee),
-                priority_fee: priority_fee.max(suggested.priority_fee),
-            },
-        );
+        let raised = suggested.map_or(Self { max_fee, priority_fee }, |suggested| Self {
+            max_fee: max_fee.max(suggested.max_fee),
+            priority_fee: priority_fee.max(suggested.priority_fee),
+        });
         // A tip above the whole fee is malformed.
-        Some(Self {
-            max_fee: raised.max_fee.max(raised.priority_fee),
-            ..raised
-        })
+        Some(Self { max_fee: raised.max_fee.max(raised.priority_fee), ..raised })
     }
 }
 
@@ -112,13 +94,7 @@ mod tests {
             "reward": [["0x9"], ["0x1"], ["0x5"]],
         });
         let fees = Fees::of_history(&history, wei(2)).unwrap();
-        assert_eq!(
-            fees,
-            Fees {
-                max_fee: wei(205),
-                priority_fee: wei(5)
-            }
-        );
+        assert_eq!(fees, Fees { max_fee: wei(205), priority_fee: wei(5) });
     }
 
     #[test]
@@ -126,13 +102,7 @@ mod tests {
         for reward in [json!([["0x0"], ["0x0"]]), json!([]), json!(null)] {
             let history = json!({ "baseFeePerGas": ["0xa"], "reward": reward });
             let fees = Fees::of_history(&history, wei(3)).unwrap();
-            assert_eq!(
-                fees,
-                Fees {
-                    max_fee: wei(23),
-                    priority_fee: wei(3)
-                }
-            );
+            assert_eq!(fees, Fees { max_fee: wei(23), priority_fee: wei(3) });
         }
     }
 
@@ -150,38 +120,17 @@ mod tests {
 
     #[test]
     fn a_replacement_offers_the_bump_or_the_market_whichever_is_more() {
-        let old = Fees {
-            max_fee: wei(1000),
-            priority_fee: wei(8),
-        };
-        let market = Fees {
-            max_fee: wei(1100),
-            priority_fee: wei(20),
-        };
-        assert_eq!(
-            old.raised(None),
-            Some(Fees {
-                max_fee: wei(1125),
-                priority_fee: wei(9)
-            })
-        );
+        let old = Fees { max_fee: wei(1000), priority_fee: wei(8) };
+        let market = Fees { max_fee: wei(1100), priority_fee: wei(20) };
+        assert_eq!(old.raised(None), Some(Fees { max_fee: wei(1125), priority_fee: wei(9) }));
         assert_eq!(
             old.raised(Some(market)),
-            Some(Fees {
-                max_fee: wei(1125),
-                priority_fee: wei(20)
-            })
+            Some(Fees { max_fee: wei(1125), priority_fee: wei(20) })
         );
-        let market = Fees {
-            max_fee: wei(9),
-            priority_fee: wei(5000),
-        };
+        let market = Fees { max_fee: wei(9), priority_fee: wei(5000) };
         assert_eq!(
             old.raised(Some(market)),
-            Some(Fees {
-                max_fee: wei(5000),
-                priority_fee: wei(5000)
-            })
+            Some(Fees { max_fee: wei(5000), priority_fee: wei(5000) })
         );
     }
 }

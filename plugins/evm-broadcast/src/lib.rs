@@ -4,8 +4,6 @@
 //! it signed before this plugin sees it. So whatever is unclear is answered by sending the same
 //! bytes again, and "nonce too low" proves nothing without a receipt.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
-
 mod address;
 mod amount;
 mod answers;
@@ -59,9 +57,7 @@ impl Chain for EvmBroadcast {
     fn validate(proposal: &Proposal) -> Result<(), String> {
         let network = &proposal.network;
         if address::chain_id_of(network).is_none() {
-            return Err(format!(
-                "{network} is not an EVM network: expected eip155: and a number"
-            ));
+            return Err(format!("{network} is not an EVM network: expected eip155: and a number"));
         }
         if !Settings::load().is_ok_and(|settings| settings.serves(network)) {
             return Err(format!("{network} is not served here"));
@@ -95,10 +91,7 @@ fn replace(
     let fees = fees_of(old)
         .and_then(|old| old.raised(Fees::suggested(nodes, settings.priority_fee_min_wei).ok()))
         .ok_or_else(|| retry("the fees of what was signed cannot be raised"))?;
-    info!(
-        "raising the fees of {} to {}: {}",
-        old.hash, fees.max_fee, delivery.reason
-    );
+    info!("raising the fees of {} to {}: {}", old.hash, fees.max_fee, delivery.reason);
     signer::sign_replacement(&payment.transaction(old.gas_limit, fees)).map_err(|error| match error
     {
         // What was signed before may still be mined, so this is no end.
@@ -119,18 +112,14 @@ fn verdict(
     signed: &SignedTransaction,
     delivery: Delivery,
 ) -> Result<Receipt, Failure> {
-    let Delivery {
-        meaning,
-        node,
-        reason,
-    } = delivery;
+    let Delivery { meaning, node, reason } = delivery;
     match meaning {
         Meaning::Accepted => Ok(broadcasted(signed, &node)),
         Meaning::Receipt => match node_with_receipt(nodes, &signed.hash) {
             Some(node) => Ok(broadcasted(signed, &node)),
-            None => Err(retry(format!(
-                "the nonce is used, and no node shows a receipt yet: {reason}"
-            ))),
+            None => {
+                Err(retry(format!("the nonce is used, and no node shows a receipt yet: {reason}")))
+            }
         },
         Meaning::Resend => Err(retry(format!("no node has taken it yet: {reason}"))),
         Meaning::Wait => {
@@ -141,9 +130,7 @@ fn verdict(
         Meaning::Rebuild => Err(retry(format!("no node can take these bytes: {reason}"))),
         Meaning::Freeze => {
             error!("the account or the configuration needs a person: {reason}");
-            Err(retry(format!(
-                "the account or the configuration needs a person: {reason}"
-            )))
+            Err(retry(format!("the account or the configuration needs a person: {reason}")))
         }
     }
 }

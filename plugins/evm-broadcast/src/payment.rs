@@ -35,30 +35,15 @@ impl Payment {
         let units = base_units(&withdrawal.amount, terms.decimals).map_err(reject)?;
         let destination = &withdrawal.destination_address;
         address::check(destination).map_err(reject)?;
-        let PaymentTerms {
-            chain_id,
-            account,
-            contract,
-            decimals: _,
-        } = terms;
+        let PaymentTerms { chain_id, account, contract, decimals: _ } = terms;
         Ok(match contract {
-            None => Self {
-                chain_id,
-                account,
-                to: destination.clone(),
-                value: units,
-                data: Vec::new(),
-            },
+            None => {
+                Self { chain_id, account, to: destination.clone(), value: units, data: Vec::new() }
+            }
             Some(contract) => {
                 let data = transfer_call(destination, units)
                     .ok_or_else(|| reject("the destination is no address"))?;
-                Self {
-                    chain_id,
-                    account,
-                    to: contract,
-                    value: U256::ZERO,
-                    data,
-                }
+                Self { chain_id, account, to: contract, value: U256::ZERO, data }
             }
         })
     }
@@ -118,10 +103,8 @@ mod tests {
 
     #[test]
     fn a_transfer_is_encoded_as_the_abi_has_it() {
-        let data = transfer_call(
-            "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed",
-            U256::from(1_000_000),
-        );
+        let data =
+            transfer_call("0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", U256::from(1_000_000));
         assert_eq!(
             hex(&data.unwrap()),
             "0xa9059cbb\

@@ -84,14 +84,10 @@ impl Nodes {
             .map_err(|error| RpcError::Transport(error.to_string()))?;
         if !response.is_success() {
             let words = response.excerpt(TEXT_CHARS_MAX);
-            return Err(RpcError::Transport(format!(
-                "status {}: {words}",
-                response.status()
-            )));
+            return Err(RpcError::Transport(format!("status {}: {words}", response.status())));
         }
-        let reply: Reply = response
-            .json()
-            .map_err(|error| RpcError::Transport(error.to_string()))?;
+        let reply: Reply =
+            response.json().map_err(|error| RpcError::Transport(error.to_string()))?;
         match reply.error {
             Some(error) => Err(RpcError::Node(error.text())),
             None => Ok(reply.result),
@@ -115,10 +111,7 @@ impl NodeError {
             Value::String(text) => format!(": {text}"),
             other => format!(": {other}"),
         };
-        format!("{}{data}", self.message)
-            .chars()
-            .take(TEXT_CHARS_MAX)
-            .collect()
+        format!("{}{data}", self.message).chars().take(TEXT_CHARS_MAX).collect()
     }
 }
 

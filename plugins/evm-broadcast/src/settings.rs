@@ -43,21 +43,16 @@ impl Settings {
     }
 
     pub(crate) fn serves(&self, network: &str) -> bool {
-        self.rpc_urls
-            .get(network)
-            .is_some_and(|urls| !urls.is_empty())
+        self.rpc_urls.get(network).is_some_and(|urls| !urls.is_empty())
     }
 
     /// The operator can add a node while the event waits.
     pub(crate) fn nodes(&self, network: &str) -> Result<Nodes, Failure> {
         match self.rpc_urls.get(network) {
-            Some(urls) if !urls.is_empty() => Ok(Nodes::new(
-                urls.clone(),
-                Duration::from_millis(self.request_timeout_ms),
-            )),
-            _ => Err(retry(format!(
-                "settings.rpc_urls names no node for {network}"
-            ))),
+            Some(urls) if !urls.is_empty() => {
+                Ok(Nodes::new(urls.clone(), Duration::from_millis(self.request_timeout_ms)))
+            }
+            _ => Err(retry(format!("settings.rpc_urls names no node for {network}"))),
         }
     }
 }

@@ -23,11 +23,7 @@ struct Nodes(Rc<RefCell<BTreeMap<String, Vec<Reply>>>>);
 
 impl Nodes {
     fn say(&self, method: &str, reply: Reply) -> &Self {
-        self.0
-            .borrow_mut()
-            .entry(method.into())
-            .or_default()
-            .push(reply);
+        self.0.borrow_mut().entry(method.into()).or_default().push(reply);
         self
     }
 }
@@ -68,11 +64,7 @@ fn answer(script: &mut BTreeMap<String, Vec<Reply>>, request: &SentRequest) -> R
     let call: Value = request.json();
     let method = call["method"].as_str().unwrap_or_default();
     if let Some(replies) = script.get_mut(method) {
-        return if replies.len() > 1 {
-            replies.remove(0)
-        } else {
-            replies[0].clone()
-        };
+        return if replies.len() > 1 { replies.remove(0) } else { replies[0].clone() };
     }
     match method {
         "eth_feeHistory" => result(
@@ -103,21 +95,13 @@ fn handle() -> Result<Receipt, Failure> {
 }
 
 fn calls(host: &FakeHost, method: &str) -> Vec<SentRequest> {
-    host.requests()
-        .into_iter()
-        .filter(|it| it.json::<Value>()["method"] == method)
-        .collect()
+    host.requests().into_iter().filter(|it| it.json::<Value>()["method"] == method).collect()
 }
 
 fn sent(host: &FakeHost) -> Vec<String> {
     calls(host, "eth_sendRawTransaction")
         .iter()
-        .map(|request| {
-            request.json::<Value>()["params"][0]
-                .as_str()
-                .unwrap()
-                .to_string()
-        })
+        .map(|request| request.json::<Value>()["params"][0].as_str().unwrap().to_string())
         .collect()
 }
 
@@ -134,10 +118,7 @@ fn earlier() -> SignedTransaction {
 
 fn retried(verdict: Result<Receipt, Failure>) -> String {
     match verdict {
-        Err(Failure::Retry {
-            reason,
-            after: None,
-        }) => reason,
+        Err(Failure::Retry { reason, after: None }) => reason,
         other => panic!("{other:?}"),
     }
 }
@@ -155,9 +136,7 @@ fn the_native_coin_is_sent_as_value() {
 
     let receipt = handle().unwrap();
 
-    let [request] = &host.sign_requests()[..] else {
-        panic!("one signature")
-    };
+    let [request] = &host.sign_requests()[..] else { panic!("one signature") };
     let transaction = &request.transaction;
     assert!(!request.replacement);
     assert_eq!(transaction.chain_id, 31337);
@@ -185,10 +164,7 @@ fn a_token_is_sent_by_its_contract() {
     EvmBroadcast::handle(&event("USDC", "12.5")).unwrap();
 
     let transaction = &host.sign_requests()[0].transaction;
-    assert_eq!(
-        (transaction.to.as_str(), transaction.value.as_str()),
-        (CONTRACT, "0")
-    );
+    assert_eq!((transaction.to.as_str(), transaction.value.as_str()), (CONTRACT, "0"));
     assert_eq!(
         super::rpc::hex(&transaction.data),
         "0xa9059cbb0000000000000000000000005aaeb6053f3e94c9b9a09f33669435e7ef1beaed\
@@ -212,10 +188,7 @@ fn a_node_that_answers_the_hash_has_accepted() {
 fn another_hash_is_no_acceptance() {
     let (host, nodes) = setup(&[NODE_A]);
     host.signed(earlier());
-    nodes.say(
-        "eth_sendRawTransaction",
-        result(json!(format!("0x{}", "cd".repeat(32)))),
-    );
+    nodes.say("eth_sendRawTransaction", result(json!(format!("0x{}", "cd".repeat(32)))));
     assert!(retried(handle()).contains("another hash"));
 }
 
@@ -235,10 +208,7 @@ fn one_node_that_takes_it_is_enough() {
     host.signed(earlier());
     nodes
         .say("eth_sendRawTransaction", Reply::connection_refused())
-        .say(
-            "eth_sendRawTransaction",
-            refusal("ALREADY_EXISTS: already known"),
-        );
+        .say("eth_sendRawTransaction", refusal("ALREADY_EXISTS: already known"));
     let detail = handle().unwrap().detail.unwrap();
     assert!(detail.contains("http://node-b.example"), "{detail}");
 }
@@ -269,21 +239,13 @@ fn silence_is_answered_with_the_same_bytes_next_time() {
 fn a_used_nonce_is_done_only_with_our_receipt() {
     let (host, nodes) = setup(&[NODE_A, NODE_B]);
     host.signed(earlier());
-    nodes.say(
-        "eth_sendRawTransaction",
-        refusal("nonce too low: next nonce 8, tx nonce 7"),
-    );
+    nodes.say("eth_sendRawTransaction", refusal("nonce too low: next nonce 8, tx nonce 7"));
     assert!(retried(handle()).contains("no node shows a receipt"));
 
-    nodes
-        .say(
-            "eth_getTransactionReceipt",
-            refusal("transaction indexing is in progress"),
-        )
-        .say(
-            "eth_getTransactionReceipt",
-            result(json!({ "transactionHash": earlier().hash.to_uppercase().replace("0X", "0x") })),
-        );
+    nodes.say("eth_getTransactionReceipt", refusal("transaction indexing is in progress")).say(
+        "eth_getTransactionReceipt",
+        result(json!({ "transactionHash": earlier().hash.to_uppercase().replace("0X", "0x") })),
+    );
     let receipt = handle().unwrap();
     assert_eq!(receipt.transition, Some(Transition::Broadcasted));
     assert!(receipt.detail.unwrap().contains("http://node-b.example"));
@@ -295,30 +257,20 @@ fn a_receipt_of_another_transaction_proves_nothing() {
     host.signed(earlier());
     nodes
         .say("eth_sendRawTransaction", refusal("nonce too low"))
-        .say(
-            "eth_getTransactionReceipt",
-            result(json!({ "transactionHash": "0x01" })),
-        );
+        .say("eth_getTransactionReceipt", result(json!({ "transactionHash": "0x01" })));
     retried(handle());
 }
 
 #[test]
 fn what_must_wait_is_deferred_and_says_why() {
-    for text in [
-        "insufficient funds for gas * price + value",
-        "txpool is full",
-        "node is syncing",
-    ] {
+    for text in ["insufficient funds for gas * price + value", "txpool is full", "node is syncing"]
+    {
         let (host, nodes) = setup(&[NODE_A]);
         host.signed(earlier());
         nodes.say("eth_sendRawTransaction", refusal(text));
         assert_eq!(handle(), Err(defer(WAIT)));
         let lines = host.lines();
-        assert!(
-            lines
-                .iter()
-                .any(|(level, line)| *level == Level::Info && line.contains(text))
-        );
+        assert!(lines.iter().any(|(level, line)| *level == Level::Info && line.contains(text)));
     }
 }
 
@@ -327,21 +279,13 @@ fn a_low_fee_is_raised_at_once_at_the_same_nonce() {
     let (host, nodes) = setup(&[NODE_A]);
     host.signed(earlier());
     nodes
-        .say(
-            "eth_sendRawTransaction",
-            refusal("replacement transaction underpriced"),
-        )
+        .say("eth_sendRawTransaction", refusal("replacement transaction underpriced"))
         .say("eth_sendRawTransaction", refusal("already known"))
-        .say(
-            "eth_feeHistory",
-            result(json!({ "baseFeePerGas": ["0x1"], "reward": [] })),
-        );
+        .say("eth_feeHistory", result(json!({ "baseFeePerGas": ["0x1"], "reward": [] })));
 
     let receipt = handle().unwrap();
 
-    let [request] = &host.sign_requests()[..] else {
-        panic!("one signature")
-    };
+    let [request] = &host.sign_requests()[..] else { panic!("one signature") };
     assert!(request.replacement);
     assert_eq!(request.transaction.value, "1500000000000000000");
     assert_eq!(request.transaction.gas_limit, 21_000);
@@ -378,10 +322,7 @@ fn fees_that_are_too_low_twice_wait_for_the_next_attempt() {
 #[test]
 fn a_replacement_that_is_not_signed_is_never_the_end() {
     for (error, verdict) in [
-        (
-            SignError::Wait("the fee cap is reached".into()),
-            defer(WAIT),
-        ),
+        (SignError::Wait("the fee cap is reached".into()), defer(WAIT)),
         (
             SignError::Refused("the fees rise by less than an eighth".into()),
             tidegate_plugin::retry(
@@ -467,10 +408,7 @@ fn nothing_is_signed_while_fees_and_gas_are_not_known() {
         ("eth_feeHistory", Reply::timed_out()),
         ("eth_feeHistory", result(json!({}))),
         ("eth_estimateGas", Reply::connection_refused()),
-        (
-            "eth_estimateGas",
-            refusal("execution reverted: transfer amount exceeds balance"),
-        ),
+        ("eth_estimateGas", refusal("execution reverted: transfer amount exceeds balance")),
         ("eth_estimateGas", result(json!("many"))),
     ] {
         let (host, nodes) = setup(&[NODE_A]);
@@ -483,10 +421,7 @@ fn nothing_is_signed_while_fees_and_gas_are_not_known() {
 #[test]
 fn an_account_without_funds_costs_no_attempt() {
     let (host, nodes) = setup(&[NODE_A]);
-    nodes.say(
-        "eth_estimateGas",
-        refusal("insufficient funds for transfer"),
-    );
+    nodes.say("eth_estimateGas", refusal("insufficient funds for transfer"));
     assert_eq!(handle(), Err(defer(WAIT)));
     assert!(host.sign_requests().is_empty());
 }
@@ -517,10 +452,7 @@ fn a_reason_names_the_node_and_not_its_key() {
     host.signed(earlier());
     nodes.say("eth_sendRawTransaction", Reply::timed_out());
     let reason = retried(handle());
-    assert!(
-        reason.contains("http://node-a.example") && !reason.contains("key-a"),
-        "{reason}"
-    );
+    assert!(reason.contains("http://node-a.example") && !reason.contains("key-a"), "{reason}");
 }
 
 #[test]
@@ -544,35 +476,16 @@ fn a_destination_is_judged_before_anything_is_written() {
     setup(&[NODE_A]);
     assert_eq!(validate(NETWORK, DESTINATION), Ok(()));
     assert_eq!(validate(NETWORK, &DESTINATION.to_lowercase()), Ok(()));
-    assert_eq!(
-        validate(NETWORK, &DESTINATION.to_uppercase().replace("0X", "0x")),
-        Ok(())
-    );
+    assert_eq!(validate(NETWORK, &DESTINATION.to_uppercase().replace("0X", "0x")), Ok(()));
     for (network, destination, word) in [
         ("solana:1", DESTINATION, "not an EVM network"),
         ("eip155:x", DESTINATION, "not an EVM network"),
         ("eip155:5", DESTINATION, "not served"),
-        (
-            NETWORK,
-            "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1Beaed",
-            "EIP-55",
-        ),
-        (
-            NETWORK,
-            "0x0000000000000000000000000000000000000000",
-            "zero address",
-        ),
+        (NETWORK, "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1Beaed", "EIP-55"),
+        (NETWORK, "0x0000000000000000000000000000000000000000", "zero address"),
         (NETWORK, "0x123", "40 hexadecimal digits"),
-        (
-            NETWORK,
-            "5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed00",
-            "40 hexadecimal digits",
-        ),
-        (
-            NETWORK,
-            "0xZZAeb6053F3E94C9b9A09f33669435E7Ef1BeAed",
-            "40 hexadecimal digits",
-        ),
+        (NETWORK, "5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed00", "40 hexadecimal digits"),
+        (NETWORK, "0xZZAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", "40 hexadecimal digits"),
         (NETWORK, "", "40 hexadecimal digits"),
     ] {
         let text = validate(network, destination).unwrap_err();

@@ -44,11 +44,7 @@ impl Handler for PartnerSync {
             .header("Idempotency-Key", &event.idempotency_key)
             .json_text(&event.raw_payload);
         let response = prepare(&settings, request)?.send()?;
-        if response.is_success() {
-            Ok(receipt(&response))
-        } else {
-            Err(failure(&response))
-        }
+        if response.is_success() { Ok(receipt(&response)) } else { Err(failure(&response)) }
     }
 }
 
@@ -64,9 +60,7 @@ impl Reconciler for PartnerSync {
         if !response.is_success() {
             return Err(failure(&response));
         }
-        let record: Record = response
-            .json()
-            .map_err(|error| unknown(error.to_string()))?;
+        let record: Record = response.json().map_err(|error| unknown(error.to_string()))?;
         if has_reached(&record.status, &withdrawal.status) {
             Ok(Finding::Happened(receipt(&response)))
         } else {
@@ -83,10 +77,7 @@ struct Record {
 
 fn record_url(settings: &Settings, withdrawal: &Withdrawal) -> String {
     let base_url = settings.base_url.trim_end_matches('/');
-    format!(
-        "{base_url}/withdrawals/{}",
-        http::encode(&withdrawal.withdrawal_id)
-    )
+    format!("{base_url}/withdrawals/{}", http::encode(&withdrawal.withdrawal_id))
 }
 
 fn prepare(settings: &Settings, request: Request) -> Result<Request, Failure> {
@@ -138,9 +129,7 @@ fn failure(response: &Response) -> Failure {
         // Only the operator can repair this, and the event waits meanwhile.
         300..400 => {
             let location = response.header("location").unwrap_or("elsewhere");
-            retry(format!(
-                "the partner answered {status} and points to {location}; see base_url"
-            ))
+            retry(format!("the partner answered {status} and points to {location}; see base_url"))
         }
         400..500 => reject(reason),
         _ => retry(reason),

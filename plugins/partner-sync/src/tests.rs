@@ -1,5 +1,3 @@
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
@@ -49,22 +47,11 @@ fn the_whole_payload_is_put_under_the_withdrawals_id() {
     let receipt = PartnerSync::handle(&event).unwrap();
 
     assert_eq!(receipt, done().detail(json!({ "reference": "P-17" })));
-    let [request] = &host.requests()[..] else {
-        panic!("one request")
-    };
+    let [request] = &host.requests()[..] else { panic!("one request") };
     assert_eq!(request.method, "PUT");
-    assert_eq!(
-        request.url,
-        format!("https://api.partner.example/v1/withdrawals/{ID}")
-    );
-    assert_eq!(
-        request.header("idempotency-key"),
-        Some(event.idempotency_key.as_str())
-    );
-    assert_eq!(
-        request.header("authorization"),
-        Some("Bearer placeholder-7")
-    );
+    assert_eq!(request.url, format!("https://api.partner.example/v1/withdrawals/{ID}"));
+    assert_eq!(request.header("idempotency-key"), Some(event.idempotency_key.as_str()));
+    assert_eq!(request.header("authorization"), Some("Bearer placeholder-7"));
     assert_eq!(request.header("content-type"), Some("application/json"));
     assert_eq!(request.json::<Value>(), payload("REQUESTED"));
     assert_eq!(request.timeout, Some(Duration::from_secs(8)));
@@ -78,10 +65,7 @@ fn without_a_secret_there_is_no_authorization() {
 
     let receipt = PartnerSync::handle(&event("REQUESTED")).unwrap();
 
-    assert_eq!(
-        receipt,
-        done().detail(json!({ "status": 204, "answer": "" }))
-    );
+    assert_eq!(receipt, done().detail(json!({ "status": 204, "answer": "" })));
     assert_eq!(host.requests()[0].header("authorization"), None);
     assert_eq!(host.requests()[0].timeout, Some(Duration::from_millis(100)));
 }
@@ -95,16 +79,10 @@ fn every_2xx_is_done() {
 
 #[test]
 fn an_answer_that_is_long_or_no_json_is_kept_as_an_excerpt() {
-    for body in [
-        "created!".to_string(),
-        json!({ "pad": "x".repeat(5000) }).to_string(),
-    ] {
+    for body in ["created!".to_string(), json!({ "pad": "x".repeat(5000) }).to_string()] {
         let detail = handle(Reply::text(200, body)).unwrap().detail.unwrap();
         assert!(detail.len() < 600, "{}", detail.len());
-        assert_eq!(
-            serde_json::from_str::<Value>(&detail).unwrap()["status"],
-            200
-        );
+        assert_eq!(serde_json::from_str::<Value>(&detail).unwrap()["status"], 200);
     }
 }
 
@@ -133,28 +111,19 @@ fn a_busy_partner_may_name_a_date() {
         .reply(Reply::status(503).header("Retry-After", "Sun, 06 Nov 1994 08:50:37 GMT"));
     assert_eq!(
         PartnerSync::handle(&event("REQUESTED")),
-        Err(retry_after(
-            "the partner answered 503",
-            Duration::from_secs(60)
-        )),
+        Err(retry_after("the partner answered 503", Duration::from_secs(60))),
     );
 }
 
 #[test]
 fn the_partners_own_faults_are_retried() {
     for status in [500, 501, 502, 504, 599] {
-        assert!(matches!(
-            handle(Reply::status(status)),
-            Err(Failure::Retry { after: None, .. })
-        ));
+        assert!(matches!(handle(Reply::status(status)), Err(Failure::Retry { after: None, .. })));
     }
     let Err(Failure::Retry { reason, .. }) = handle(Reply::connection_refused()) else {
         panic!("retry")
     };
-    assert!(
-        reason.contains("PUT https://api.partner.example: connection refused"),
-        "{reason}"
-    );
+    assert!(reason.contains("PUT https://api.partner.example: connection refused"), "{reason}");
 }
 
 #[test]
@@ -173,10 +142,7 @@ fn what_was_sent_and_not_answered_is_unknown() {
         Reply::truncated(),
         Reply::text(200, "{\"ref").header("Content-Length", "4000"),
     ] {
-        assert!(
-            matches!(handle(reply.clone()), Err(Failure::Unknown(_))),
-            "{reply:?}"
-        );
+        assert!(matches!(handle(reply.clone()), Err(Failure::Unknown(_))), "{reply:?}");
     }
 }
 
@@ -205,9 +171,7 @@ fn a_long_refusal_is_cut() {
 fn a_payload_without_a_field_is_rejected_by_name() {
     host();
     let event = testing::event("PARTNER_SYNC_REQUESTED", json!({ "withdrawal_id": 7 }));
-    let Err(Failure::Reject(reason)) = PartnerSync::handle(&event) else {
-        panic!("reject")
-    };
+    let Err(Failure::Reject(reason)) = PartnerSync::handle(&event) else { panic!("reject") };
     assert!(reason.contains("`withdrawal_id`"), "{reason}");
 }
 
@@ -226,10 +190,7 @@ fn settings_that_do_not_fit_are_retried_until_the_operator_repaired_them() {
 fn a_secret_that_is_not_granted_sends_nothing() {
     let host = FakeHost::new();
     host.settings(json!({ "base_url": "http://a.example", "api_key_secret": "OTHER" }));
-    assert!(matches!(
-        PartnerSync::handle(&event("REQUESTED")),
-        Err(Failure::Reject(_))
-    ));
+    assert!(matches!(PartnerSync::handle(&event("REQUESTED")), Err(Failure::Reject(_))));
     assert!(host.requests().is_empty());
 }
 
@@ -240,11 +201,7 @@ fn an_id_cannot_leave_its_place_in_the_address() {
     let mut payload = payload("REQUESTED");
     payload["withdrawal_id"] = json!("../admin?x=");
     let _ = PartnerSync::handle(&testing::event("PARTNER_SYNC_REQUESTED", payload));
-    assert!(
-        host.requests()[0]
-            .url
-            .ends_with("/withdrawals/..%2Fadmin%3Fx%3D")
-    );
+    assert!(host.requests()[0].url.ends_with("/withdrawals/..%2Fadmin%3Fx%3D"));
 }
 
 fn reconcile(wanted: &str, reply: Reply) -> Result<Finding, Failure> {
@@ -258,10 +215,7 @@ fn reconcile(wanted: &str, reply: Reply) -> Result<Finding, Failure> {
 
 #[test]
 fn a_record_that_is_not_there_did_not_happen() {
-    assert_eq!(
-        reconcile("REQUESTED", Reply::status(404)),
-        Ok(Finding::DidNotHappen)
-    );
+    assert_eq!(reconcile("REQUESTED", Reply::status(404)), Ok(Finding::DidNotHappen));
 }
 
 #[test]
@@ -279,11 +233,7 @@ fn a_record_proves_its_own_status_and_the_earlier_ones() {
         ("SOMETHING", "REQUESTED", false),
     ] {
         let finding = reconcile(wanted, Reply::json(200, json!({ "status": recorded }))).unwrap();
-        assert_eq!(
-            matches!(finding, Finding::Happened(_)),
-            happened,
-            "{recorded} {wanted}"
-        );
+        assert_eq!(matches!(finding, Finding::Happened(_)), happened, "{recorded} {wanted}");
     }
 }
 
@@ -296,10 +246,7 @@ fn a_question_without_an_answer_leaves_it_unknown() {
         Reply::text(200, "<html>"),
         Reply::json(200, json!({ "state": "REQUESTED" })),
     ] {
-        assert!(matches!(
-            reconcile("REQUESTED", reply),
-            Err(Failure::Unknown(_))
-        ));
+        assert!(matches!(reconcile("REQUESTED", reply), Err(Failure::Unknown(_))));
     }
 }
 
@@ -308,9 +255,6 @@ fn a_busy_partner_is_asked_again_later() {
     let reply = Reply::status(429).header("Retry-After", "3");
     assert_eq!(
         reconcile("REQUESTED", reply),
-        Err(retry_after(
-            "the partner answered 429",
-            Duration::from_secs(3)
-        )),
+        Err(retry_after("the partner answered 429", Duration::from_secs(3))),
     );
 }

@@ -1,13 +1,7 @@
 //! What wit-bindgen makes of the contract. Nothing outside this crate names it: a handler that did
 //! would have to change with every version of the generator.
-#![allow(
-    missing_docs,
-    reason = "generated; the crate's own types carry the documentation"
-)]
-#![allow(
-    unsafe_code,
-    reason = "the component ABI passes pointers into linear memory"
-)]
+#![allow(missing_docs, reason = "generated; the crate's own types carry the documentation")]
+#![allow(unsafe_code, reason = "the component ABI passes pointers into linear memory")]
 #![allow(clippy::all, reason = "generated")]
 #![allow(
     clippy::cast_lossless,

@@ -63,9 +63,7 @@ pub trait Chain: Handler {
 
 impl<T: Handler> handler::Guest for T {
     fn handle(event: types::Event) -> Result<types::Receipt, types::Failure> {
-        <T as Handler>::handle(&event.into())
-            .map(Into::into)
-            .map_err(Into::into)
+        <T as Handler>::handle(&event.into()).map(Into::into).map_err(Into::into)
     }
 }
 
@@ -86,12 +84,7 @@ impl<T: Chain> chain::Guest for T {
         amount: String,
         destination: String,
     ) -> Result<(), String> {
-        <T as Chain>::validate(&Proposal {
-            network,
-            asset,
-            amount,
-            destination,
-        })
+        <T as Chain>::validate(&Proposal { network, asset, amount, destination })
     }
 }
 
@@ -133,10 +126,7 @@ impl From<Receipt> for types::Receipt {
             follow_ups: receipt
                 .follow_ups
                 .into_iter()
-                .map(|it| types::FollowUp {
-                    event_type: it.event_type,
-                    payload: it.payload,
-                })
+                .map(|it| types::FollowUp { event_type: it.event_type, payload: it.payload })
                 .collect(),
         }
     }
@@ -147,10 +137,9 @@ impl From<Failure> for types::Failure {
         let ms =
             |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         match failure {
-            Failure::Retry { reason, after } => Self::Retry(types::Retry {
-                reason,
-                after_ms: after.map(ms),
-            }),
+            Failure::Retry { reason, after } => {
+                Self::Retry(types::Retry { reason, after_ms: after.map(ms) })
+            }
             Failure::Unknown(reason) => Self::Unknown(reason),
             Failure::Defer(after) => Self::Defer(ms(after)),
             Failure::Reject(reason) => Self::Reject(reason),

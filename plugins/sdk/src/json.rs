@@ -21,10 +21,7 @@ pub(crate) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, JsonError> {
             message: error.inner().to_string(),
         }
     })?;
-    reader.end().map_err(|error| JsonError {
-        path: String::new(),
-        message: error.to_string(),
-    })?;
+    reader.end().map_err(|error| JsonError { path: String::new(), message: error.to_string() })?;
     Ok(value)
 }
 
@@ -48,11 +45,7 @@ mod tests {
     fn an_error_names_the_path() {
         let error = parse::<Outer>(br#"{"items":[{"amount":"1"},{"amount":2}]}"#).unwrap_err();
         assert_eq!(error.path, "items[1].amount");
-        assert!(
-            error
-                .to_string()
-                .starts_with("`items[1].amount`: invalid type")
-        );
+        assert!(error.to_string().starts_with("`items[1].amount`: invalid type"));
     }
 
     #[test]

@@ -37,7 +37,6 @@
 //! Handlers are tested natively, with `cargo test`: away from WebAssembly, everything that the host
 //! offers comes from a [`testing::FakeHost`].
 #![deny(missing_docs)]
-#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
 mod backend;
 mod bindings;

@@ -50,10 +50,8 @@ impl Receipt {
     /// An event for another target, about the same aggregate. The manifest's `grants.follow_ups`
     /// lists the types that a handler may write.
     pub fn follow_up(mut self, event_type: impl Into<String>, payload: impl Into<Value>) -> Self {
-        self.follow_ups.push(FollowUp {
-            event_type: event_type.into(),
-            payload: payload.into().to_string(),
-        });
+        self.follow_ups
+            .push(FollowUp { event_type: event_type.into(), payload: payload.into().to_string() });
         self
     }
 }
@@ -128,18 +126,12 @@ pub fn done() -> Receipt {
 /// }
 /// ```
 pub fn retry(reason: impl Into<String>) -> Failure {
-    Failure::Retry {
-        reason: reason.into(),
-        after: None,
-    }
+    Failure::Retry { reason: reason.into(), after: None }
 }
 
 /// Like [`retry`], and the target said how long to wait.
 pub fn retry_after(reason: impl Into<String>, after: Duration) -> Failure {
-    Failure::Retry {
-        reason: reason.into(),
-        after: Some(after),
-    }
+    Failure::Retry { reason: reason.into(), after: Some(after) }
 }
 
 /// It may have happened: the request was sent and no answer came. The host asks

@@ -102,11 +102,7 @@ fn allocate() -> ! {
 fn recurse(depth: u64) -> u64 {
     // A frame of some size, so that the end comes soon; used after the call, so that it stays.
     let frame = std::hint::black_box([depth; 64]);
-    if depth == u64::MAX {
-        depth
-    } else {
-        recurse(depth + 1).wrapping_add(frame[7])
-    }
+    if depth == u64::MAX { depth } else { recurse(depth + 1).wrapping_add(frame[7]) }
 }
 
 #[cfg(target_arch = "wasm32")]

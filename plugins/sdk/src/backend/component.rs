@@ -52,56 +52,32 @@ fn checkpoint_error(error: host::checkpoint::CheckpointError) -> CheckpointError
 }
 
 pub(crate) fn publish(message: Message) -> Result<(), PublishError> {
-    let Message {
-        topic,
-        id,
-        content_type,
-        body,
-    } = message;
-    host::messaging::publish(&host::messaging::Message {
-        topic,
-        id,
-        content_type,
-        body,
-    })
-    .map_err(|error| match error {
-        host::messaging::PublishError::Denied(text) => PublishError::Denied(text),
-        host::messaging::PublishError::Refused(text) => PublishError::Refused(text),
-        host::messaging::PublishError::Unavailable(text) => PublishError::Unavailable(text),
-    })
+    let Message { topic, id, content_type, body } = message;
+    host::messaging::publish(&host::messaging::Message { topic, id, content_type, body }).map_err(
+        |error| match error {
+            host::messaging::PublishError::Denied(text) => PublishError::Denied(text),
+            host::messaging::PublishError::Refused(text) => PublishError::Refused(text),
+            host::messaging::PublishError::Unavailable(text) => PublishError::Unavailable(text),
+        },
+    )
 }
 
 pub(crate) fn terms(network: &str, asset: &str) -> Result<PaymentTerms, SignError> {
-    let host::signer::PaymentTerms {
-        chain_id,
-        account,
-        contract,
-        decimals,
-    } = host::signer::terms(network, asset).map_err(sign_error)?;
-    Ok(PaymentTerms {
-        chain_id,
-        account,
-        contract,
-        decimals,
-    })
+    let host::signer::PaymentTerms { chain_id, account, contract, decimals } =
+        host::signer::terms(network, asset).map_err(sign_error)?;
+    Ok(PaymentTerms { chain_id, account, contract, decimals })
 }
 
 pub(crate) fn signed() -> Result<Option<SignedTransaction>, SignError> {
-    Ok(host::signer::signed()
-        .map_err(sign_error)?
-        .map(signed_transaction))
+    Ok(host::signer::signed().map_err(sign_error)?.map(signed_transaction))
 }
 
 pub(crate) fn sign(transaction: &Transaction) -> Result<SignedTransaction, SignError> {
-    host::signer::sign(&fields(transaction))
-        .map(signed_transaction)
-        .map_err(sign_error)
+    host::signer::sign(&fields(transaction)).map(signed_transaction).map_err(sign_error)
 }
 
 pub(crate) fn sign_replacement(transaction: &Transaction) -> Result<SignedTransaction, SignError> {
-    host::signer::sign_replacement(&fields(transaction))
-        .map(signed_transaction)
-        .map_err(sign_error)
+    host::signer::sign_replacement(&fields(transaction)).map(signed_transaction).map_err(sign_error)
 }
 
 fn fields(transaction: &Transaction) -> host::signer::Transaction {
@@ -134,14 +110,7 @@ fn signed_transaction(signed: host::signer::SignedTransaction) -> SignedTransact
         max_fee_per_gas,
         max_priority_fee_per_gas,
     } = signed;
-    SignedTransaction {
-        raw,
-        hash,
-        nonce,
-        gas_limit,
-        max_fee_per_gas,
-        max_priority_fee_per_gas,
-    }
+    SignedTransaction { raw, hash, nonce, gas_limit, max_fee_per_gas, max_priority_fee_per_gas }
 }
 
 fn sign_error(error: host::signer::SignError) -> SignError {

@@ -34,9 +34,7 @@ pub(crate) fn http(prepared: &Prepared) -> Result<Response, HttpError> {
             Some(Ok(Err(code))) => return Err(error_of(&code, Phase::Request, &call)),
             // The future was read before, which the loop's end rules out.
             Some(Err(())) => {
-                return Err(HttpError::MayHaveBeenSent(format!(
-                    "{call}: the answer is gone"
-                )));
+                return Err(HttpError::MayHaveBeenSent(format!("{call}: the answer is gone")));
             }
             None => answer.subscribe().block(),
         }
@@ -62,21 +60,11 @@ fn outgoing_request(prepared: &Prepared) -> Result<OutgoingRequest, String> {
         other => Method::Other(other.to_string()),
     };
     let target = &prepared.target;
-    let scheme = if target.https {
-        Scheme::Https
-    } else {
-        Scheme::Http
-    };
+    let scheme = if target.https { Scheme::Https } else { Scheme::Http };
     let request = OutgoingRequest::new(headers);
-    request
-        .set_method(&method)
-        .map_err(|()| format!("the method {}", prepared.method))?;
-    request
-        .set_scheme(Some(&scheme))
-        .map_err(|()| "the scheme of the address")?;
-    request
-        .set_authority(Some(&target.authority))
-        .map_err(|()| "the host of the address")?;
+    request.set_method(&method).map_err(|()| format!("the method {}", prepared.method))?;
+    request.set_scheme(Some(&scheme)).map_err(|()| "the scheme of the address")?;
+    request.set_authority(Some(&target.authority)).map_err(|()| "the host of the address")?;
     request
         .set_path_with_query(Some(&target.path_and_query))
         .map_err(|()| "the path of the address")?;

@@ -159,10 +159,7 @@ mod tests {
             ErrorCode::TlsCertificateError,
             ErrorCode::HttpRequestUriInvalid,
         ] {
-            assert!(
-                error_of(&code, Phase::Request, "GET x").was_not_sent(),
-                "{code:?}"
-            );
+            assert!(error_of(&code, Phase::Request, "GET x").was_not_sent(), "{code:?}");
         }
     }
 
@@ -179,34 +176,23 @@ mod tests {
             ErrorCode::HttpRequestBodySize(None),
             ErrorCode::InternalError(None),
         ] {
-            assert!(
-                !error_of(&code, Phase::Request, "GET x").was_not_sent(),
-                "{code:?}"
-            );
+            assert!(!error_of(&code, Phase::Request, "GET x").was_not_sent(), "{code:?}");
         }
     }
 
     #[test]
     fn nothing_is_unsent_once_the_answer_began() {
-        for code in [
-            ErrorCode::ConnectionRefused,
-            ErrorCode::DnsTimeout,
-            ErrorCode::HttpRequestDenied,
-        ] {
-            assert!(
-                !error_of(&code, Phase::Body, "GET x").was_not_sent(),
-                "{code:?}"
-            );
+        for code in
+            [ErrorCode::ConnectionRefused, ErrorCode::DnsTimeout, ErrorCode::HttpRequestDenied]
+        {
+            assert!(!error_of(&code, Phase::Body, "GET x").was_not_sent(), "{code:?}");
         }
     }
 
     #[test]
     fn a_denial_says_what_to_grant() {
-        let error = error_of(
-            &ErrorCode::HttpRequestDenied,
-            Phase::Request,
-            "GET http://198.51.100.7",
-        );
+        let error =
+            error_of(&ErrorCode::HttpRequestDenied, Phase::Request, "GET http://198.51.100.7");
         assert_eq!(
             error.to_string(),
             "the host denied the request: GET http://198.51.100.7: the manifest's grants.http does not allow it",

@@ -86,15 +86,10 @@ impl Request {
         let is_token =
             |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
         if name.is_empty() || !name.bytes().all(is_token) {
-            self.flaw
-                .get_or_insert_with(|| format!("{name:?} is no name of a header"));
-        } else if value
-            .bytes()
-            .any(|byte| (byte < b' ' && byte != b'\t') || byte == 0x7f)
-        {
+            self.flaw.get_or_insert_with(|| format!("{name:?} is no name of a header"));
+        } else if value.bytes().any(|byte| (byte < b' ' && byte != b'\t') || byte == 0x7f) {
             // The value may be a secret, so it is not repeated.
-            self.flaw
-                .get_or_insert_with(|| format!("{name} holds a control character"));
+            self.flaw.get_or_insert_with(|| format!("{name} holds a control character"));
         }
         self.headers.push((name, value.to_string()));
         self
@@ -111,8 +106,7 @@ impl Request {
         match serde_json::to_vec(value) {
             Ok(bytes) => self.body("application/json", bytes),
             Err(error) => {
-                self.flaw
-                    .get_or_insert_with(|| format!("the body is no JSON: {error}"));
+                self.flaw.get_or_insert_with(|| format!("the body is no JSON: {error}"));
                 self
             }
         }
@@ -129,16 +123,12 @@ impl Request {
             .iter()
             .map(|(name, value)| format!("{}={}", encode(name), encode(value)))
             .collect();
-        self.body(
-            "application/x-www-form-urlencoded",
-            text.join("&").into_bytes(),
-        )
+        self.body("application/x-www-form-urlencoded", text.join("&").into_bytes())
     }
 
     /// Sends bytes of any kind.
     pub fn body(mut self, content_type: &str, bytes: impl Into<Vec<u8>>) -> Self {
-        self.headers
-            .retain(|(name, _)| !name.eq_ignore_ascii_case("content-type"));
+        self.headers.retain(|(name, _)| !name.eq_ignore_ascii_case("content-type"));
         self.body = Some(bytes.into());
         self.header("Content-Type", content_type)
     }
@@ -159,9 +149,8 @@ impl Request {
         let prepared = self.prepare()?;
         let response = backend::http(&prepared)?;
         // A connection that closes early looks like the end of the answer.
-        let promised = response
-            .header("content-length")
-            .and_then(|it| it.trim().parse::<usize>().ok());
+        let promised =
+            response.header("content-length").and_then(|it| it.trim().parse::<usize>().ok());
         match promised {
             Some(length) if prepared.method != "HEAD" && response.bytes().len() < length => {
                 Err(HttpError::MayHaveBeenSent(format!(
@@ -181,8 +170,7 @@ impl Request {
         let target = Target::parse(&self.url).map_err(HttpError::Invalid)?;
         if let Some(body) = &self.body {
             // Without it the body would go out in chunks, which some targets do not take.
-            self.headers
-                .push(("Content-Length".into(), body.len().to_string()));
+            self.headers.push(("Content-Length".into(), body.len().to_string()));
         }
         Ok(Prepared {
             method: self.method,

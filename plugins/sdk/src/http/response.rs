@@ -20,11 +20,7 @@ pub struct Response {
 
 impl Response {
     pub(crate) fn new(status: u16, headers: Vec<(String, String)>, body: Vec<u8>) -> Self {
-        Self {
-            status,
-            headers,
-            body,
-        }
+        Self { status, headers, body }
     }
 
     /// For example 200.
@@ -84,10 +80,7 @@ impl Response {
     /// Names the place that does not fit. With `?` in a handler it becomes an
     /// [`unknown`](crate::unknown), for the target did act.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, BodyError> {
-        json::parse(&self.body).map_err(|source| BodyError {
-            status: self.status,
-            source,
-        })
+        json::parse(&self.body).map_err(|source| BodyError { status: self.status, source })
     }
 
     /// How long the target asks to wait: `Retry-After`, in seconds or as a date.
@@ -102,8 +95,7 @@ impl Response {
     /// ```
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
-        self.header("retry-after")
-            .and_then(|value| wait_of(value.trim(), clock::now()))
+        self.header("retry-after").and_then(|value| wait_of(value.trim(), clock::now()))
     }
 }
 
@@ -134,11 +126,7 @@ mod tests {
             ("1.5", None),
             ("", None),
         ] {
-            assert_eq!(
-                wait_of(value, now).map(|it| it.as_secs()),
-                seconds,
-                "{value}"
-            );
+            assert_eq!(wait_of(value, now).map(|it| it.as_secs()), seconds, "{value}");
         }
     }
 

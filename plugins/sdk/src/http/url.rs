@@ -10,18 +10,14 @@ pub(crate) struct Target {
 
 impl Target {
     pub(crate) fn parse(url: &str) -> Result<Self, String> {
-        let (scheme, rest) = url
-            .split_once("://")
-            .ok_or("the address does not begin with http:// or https://")?;
+        let (scheme, rest) =
+            url.split_once("://").ok_or("the address does not begin with http:// or https://")?;
         let https = match scheme.to_ascii_lowercase().as_str() {
             "https" => true,
             "http" => false,
             _ => return Err("the address does not begin with http:// or https://".into()),
         };
-        if rest
-            .bytes()
-            .any(|byte| byte <= b' ' || byte == 0x7f || byte == b'\\')
-        {
+        if rest.bytes().any(|byte| byte <= b' ' || byte == 0x7f || byte == b'\\') {
             return Err("the address holds a blank, a backslash or a control character".into());
         }
         let rest = rest.split_once('#').map_or(rest, |(before, _)| before);
@@ -33,24 +29,13 @@ impl Target {
         if authority.contains('@') {
             return Err("the address holds a user name; use a header for credentials".into());
         }
-        let path_and_query = if path.starts_with('/') {
-            path.to_string()
-        } else {
-            format!("/{path}")
-        };
-        Ok(Self {
-            https,
-            authority: authority.to_string(),
-            path_and_query,
-        })
+        let path_and_query =
+            if path.starts_with('/') { path.to_string() } else { format!("/{path}") };
+        Ok(Self { https, authority: authority.to_string(), path_and_query })
     }
 
     pub(crate) fn origin(&self) -> String {
-        format!(
-            "{}://{}",
-            if self.https { "https" } else { "http" },
-            self.authority
-        )
+        format!("{}://{}", if self.https { "https" } else { "http" }, self.authority)
     }
 }
 
@@ -93,23 +78,12 @@ mod tests {
     fn addresses_are_taken_apart() {
         for (url, origin, path) in [
             ("http://a.example", "http://a.example", "/"),
-            (
-                "HTTPS://a.example:8443/x/y?z=1#part",
-                "https://a.example:8443",
-                "/x/y?z=1",
-            ),
-            (
-                "http://127.0.0.1:8545?key=1",
-                "http://127.0.0.1:8545",
-                "/?key=1",
-            ),
+            ("HTTPS://a.example:8443/x/y?z=1#part", "https://a.example:8443", "/x/y?z=1"),
+            ("http://127.0.0.1:8545?key=1", "http://127.0.0.1:8545", "/?key=1"),
             ("http://[::1]:80/", "http://[::1]:80", "/"),
         ] {
             let target = Target::parse(url).unwrap();
-            assert_eq!(
-                (target.origin().as_str(), target.path_and_query.as_str()),
-                (origin, path)
-            );
+            assert_eq!((target.origin().as_str(), target.path_and_query.as_str()), (origin, path));
         }
     }
 

@@ -26,13 +26,7 @@ pub(crate) fn log(level: Level, message: &str) {
 }
 
 pub(crate) fn settings() -> String {
-    with(|state| {
-        state
-            .settings
-            .clone()
-            .unwrap_or_else(|| json!({}))
-            .to_string()
-    })
+    with(|state| state.settings.clone().unwrap_or_else(|| json!({})).to_string())
 }
 
 pub(crate) fn secret(name: &str) -> Result<String, SecretError> {
@@ -54,10 +48,7 @@ pub(crate) fn http(prepared: &Prepared) -> Result<Response, HttpError> {
     });
     match answer {
         Some(reply) => reply.outcome(&prepared.call()),
-        None => panic!(
-            "the test has no reply for {} {}",
-            request.method, request.url
-        ),
+        None => panic!("the test has no reply for {} {}", request.method, request.url),
     }
 }
 

@@ -68,9 +68,7 @@ impl FakeHost {
     #[must_use]
     pub fn new() -> Self {
         with(|state| *state = State::default());
-        Self {
-            not_send: PhantomData,
-        }
+        Self { not_send: PhantomData }
     }
 
     /// The manifest's `[settings]`; an empty table where a test sets none.
@@ -118,12 +116,7 @@ impl FakeHost {
 
     /// Grants a network, and says how an asset is paid there.
     pub fn terms(&self, network: &str, asset: &str, terms: PaymentTerms) -> &Self {
-        with(|state| {
-            state
-                .signer
-                .terms
-                .insert((network.into(), asset.into()), terms)
-        });
+        with(|state| state.signer.terms.insert((network.into(), asset.into()), terms));
         self
     }
 

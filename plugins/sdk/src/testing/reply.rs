@@ -15,11 +15,7 @@ pub struct Reply(Kind);
 
 #[derive(Debug, Clone)]
 enum Kind {
-    Answer {
-        status: u16,
-        headers: Vec<(String, String)>,
-        body: Vec<u8>,
-    },
+    Answer { status: u16, headers: Vec<(String, String)>, body: Vec<u8> },
     // The host's own codes, so that a test sees them sorted as a component would.
     Fails(ErrorCode),
 }
@@ -27,11 +23,7 @@ enum Kind {
 impl Reply {
     /// An answer without a body.
     pub fn status(status: u16) -> Self {
-        Self(Kind::Answer {
-            status,
-            headers: Vec::new(),
-            body: Vec::new(),
-        })
+        Self(Kind::Answer { status, headers: Vec::new(), body: Vec::new() })
     }
 
     /// An answer in JSON.
@@ -43,9 +35,7 @@ impl Reply {
 
     /// An answer in plain text.
     pub fn text(status: u16, body: impl Into<String>) -> Self {
-        Self::status(status)
-            .header("Content-Type", "text/plain")
-            .body(body.into())
+        Self::status(status).header("Content-Type", "text/plain").body(body.into())
     }
 
     /// Nobody listens there: nothing was sent.
@@ -91,11 +81,7 @@ impl Reply {
 
     pub(super) fn outcome(self, call: &str) -> Result<Response, HttpError> {
         match self.0 {
-            Kind::Answer {
-                status,
-                headers,
-                body,
-            } => Ok(Response::new(status, headers, body)),
+            Kind::Answer { status, headers, body } => Ok(Response::new(status, headers, body)),
             Kind::Fails(code) => Err(error_of(&code, Phase::Request, call)),
         }
     }

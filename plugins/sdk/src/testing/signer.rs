@@ -33,18 +33,12 @@ impl FakeSigner {
         &mut self,
         transaction: &Transaction,
     ) -> Result<SignedTransaction, SignError> {
-        self.requests.push(SignRequest {
-            transaction: transaction.clone(),
-            replacement: false,
-        });
+        self.requests.push(SignRequest { transaction: transaction.clone(), replacement: false });
         if let Some(error) = self.errors.pop_front() {
             return Err(error);
         }
         // As the host does it: the first signature stands, whatever is asked now.
-        let signed = self
-            .signed
-            .clone()
-            .unwrap_or_else(|| self.make(transaction));
+        let signed = self.signed.clone().unwrap_or_else(|| self.make(transaction));
         self.signed = Some(signed.clone());
         Ok(signed)
     }
@@ -53,17 +47,12 @@ impl FakeSigner {
         &mut self,
         transaction: &Transaction,
     ) -> Result<SignedTransaction, SignError> {
-        self.requests.push(SignRequest {
-            transaction: transaction.clone(),
-            replacement: true,
-        });
+        self.requests.push(SignRequest { transaction: transaction.clone(), replacement: true });
         if let Some(error) = self.errors.pop_front() {
             return Err(error);
         }
         let Some(old) = &self.signed else {
-            return Err(SignError::Refused(
-                "nothing was signed that could be replaced".into(),
-            ));
+            return Err(SignError::Refused("nothing was signed that could be replaced".into()));
         };
         let raised = |new: &str, old: &str| {
             let (Ok(new), Ok(old)) = (new.parse::<u128>(), old.parse::<u128>()) else {
@@ -72,14 +61,9 @@ impl FakeSigner {
             new >= (old * 1125).div_ceil(1000).max(old + 1)
         };
         if !raised(&transaction.max_fee_per_gas, &old.max_fee_per_gas)
-            || !raised(
-                &transaction.max_priority_fee_per_gas,
-                &old.max_priority_fee_per_gas,
-            )
+            || !raised(&transaction.max_priority_fee_per_gas, &old.max_priority_fee_per_gas)
         {
-            return Err(SignError::Refused(
-                "a replacement must raise both fees by 12.5 %".into(),
-            ));
+            return Err(SignError::Refused("a replacement must raise both fees by 12.5 %".into()));
         }
         let signed = self.make(transaction);
         self.signed = Some(signed.clone());
