@@ -17,6 +17,7 @@ mod registry;
 mod release;
 mod services;
 mod state;
+mod toolchain;
 
 pub use call::ValidateError;
 pub use engine::{EngineError, SandboxEngine};
@@ -30,3 +31,4 @@ pub use services::{
     ServiceError, SignError, SignRequest, Signer, Work,
 };
 pub use state::Services;
+pub use toolchain::{ToolchainError, build_components};
