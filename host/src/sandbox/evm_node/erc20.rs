@@ -84,15 +84,8 @@ mod tests {
 
     #[test]
     fn a_string_is_encoded_as_solidity_does() {
-        let encoded = hex::encode(encode_string("USDC"));
-        assert_eq!(encoded.len(), 192);
-        assert!(
-            encoded.ends_with(
-                &format!("{}{}", "0".repeat(63), "4")
-                    .chars()
-                    .chain(format!("55534443{}", "0".repeat(56)).chars())
-                    .collect::<String>()
-            )
-        );
+        let expected =
+            [format!("{:0>64}", "20"), format!("{:0>64}", "4"), format!("{:0<64}", "55534443")];
+        assert_eq!(hex::encode(encode_string("USDC")), expected.concat());
     }
 }

@@ -101,6 +101,7 @@ enum ModeName {
     Reorganise,
 }
 
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Fault {
     Node(NodeFault),
     Chain(ChainFault),

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::block::{Header, MinedTransaction};
 use super::chain::Chain;
 use super::erc20::TRANSFER_TOPIC;
+use super::ledger::Movement;
 use super::params::BlockId;
 use super::transaction::Decoded;
 
@@ -195,9 +196,7 @@ pub(super) fn receipt(chain: &Chain, hash: B256) -> Value {
         "gasUsed": quantity(mined.execution.gas_used),
         "cumulativeGasUsed": quantity(mined.gas_used_sum),
         "effectiveGasPrice": quantity(mined.price),
-        "logs": logs(chain, number, number)
-            .filter(|log| log["transactionHash"] == Value::from(hash.to_string()))
-            .collect::<Vec<_>>(),
+        "logs": log_of(chain, &header, index, mined).into_iter().collect::<Vec<_>>(),
         "logsBloom": bloom(),
     })
 }
@@ -205,24 +204,45 @@ pub(super) fn receipt(chain: &Chain, hash: B256) -> Value {
 /// The `Transfer` logs of these blocks, oldest first.
 pub(super) fn logs(chain: &Chain, from: u64, to: u64) -> impl Iterator<Item = Value> + use<'_> {
     chain.blocks_between(from, to).flat_map(move |(number, block)| {
-        let block_hash = chain.header(number).map(|header| header.hash.to_string());
-        let with_logs = block.transactions.iter().enumerate().filter_map(|(index, mined)| {
-            let movement = mined.execution.movement.as_ref()?;
-            Some((index, mined, movement, movement.contract?))
-        });
-        with_logs.enumerate().map(move |(log_index, (index, mined, movement, contract))| {
-            let topic = |account: Address| account.into_word().to_string();
-            json!({
-                "address": address(contract),
-                "topics": [TRANSFER_TOPIC.to_string(), topic(movement.from), topic(movement.to)],
-                "data": hex::encode_prefixed(movement.amount.to_be_bytes::<32>()),
-                "blockHash": block_hash,
-                "blockNumber": quantity(number),
-                "transactionHash": mined.transaction.hash.to_string(),
-                "transactionIndex": quantity(index as u64),
-                "logIndex": quantity(log_index as u64),
-                "removed": false,
-            })
+        let header = chain.header(number);
+        let mut log_index = 0;
+        block.transactions.iter().enumerate().filter_map(move |(index, mined)| {
+            let log = log_view(header.as_ref()?, index, log_index, mined)?;
+            log_index += 1;
+            Some(log)
         })
     })
+}
+
+/// The log of one transaction, if it has one.
+fn log_of(chain: &Chain, header: &Header, index: usize, mined: &MinedTransaction) -> Option<Value> {
+    let before = chain.transactions(header.number).iter().take(index);
+    let log_index = before.filter(|one| token_moved(one).is_some()).count();
+    log_view(header, index, log_index, mined)
+}
+
+fn token_moved(mined: &MinedTransaction) -> Option<(&Movement, Address)> {
+    let movement = mined.execution.movement.as_ref()?;
+    Some((movement, movement.contract?))
+}
+
+fn log_view(
+    header: &Header,
+    index: usize,
+    log_index: usize,
+    mined: &MinedTransaction,
+) -> Option<Value> {
+    let (movement, contract) = token_moved(mined)?;
+    let topic = |account: Address| account.into_word().to_string();
+    Some(json!({
+        "address": address(contract),
+        "topics": [TRANSFER_TOPIC.to_string(), topic(movement.from), topic(movement.to)],
+        "data": hex::encode_prefixed(movement.amount.to_be_bytes::<32>()),
+        "blockHash": header.hash.to_string(),
+        "blockNumber": quantity(header.number),
+        "transactionHash": mined.transaction.hash.to_string(),
+        "transactionIndex": quantity(index as u64),
+        "logIndex": quantity(log_index as u64),
+        "removed": false,
+    }))
 }
