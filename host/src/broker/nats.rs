@@ -100,8 +100,9 @@ impl NatsBroker {
             .payload(message.body)
             .message_id(&message.id)
             .header("Content-Type", message.content_type.as_str());
-        let ack = context.send_publish(message.topic, publish).await.map_err(classify)?;
-        ack.await.map(drop).map_err(classify)
+        let ack =
+            context.send_publish(message.topic, publish).await.map_err(|error| classify(&error))?;
+        ack.await.map(drop).map_err(|error| classify(&error))
     }
 
     /// The connection, made now if there never was one. Only the first publication waits here.
@@ -182,7 +183,7 @@ async fn ensure_stream(context: &Context, wanted: &NatsStream) -> Result<(), Pub
     })
 }
 
-fn classify(error: jetstream::context::PublishError) -> PublishError {
+fn classify(error: &jetstream::context::PublishError) -> PublishError {
     match error.kind() {
         PublishErrorKind::MaxPayloadExceeded => PublishError::Refused(error.to_string()),
         PublishErrorKind::StreamNotFound => PublishError::Unavailable(NO_STREAM.to_owned()),

@@ -123,7 +123,7 @@ impl Journal {
         }
         let mut slot = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(tail) = slot.as_mut() else {
-            return Err(JournalError::Closed { path: self.path.clone() });
+            return Err(self.closed());
         };
         if let Err(error) = tail.file.write_all(&bytes) {
             // Part of it may be there (a full disk). Nobody was answered, so it must go; if even
@@ -140,6 +140,10 @@ impl Journal {
     /// Gives the file free at once, whoever still holds the journal; `append` fails from now on.
     pub fn close(&self) {
         *self.file.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    pub(super) fn closed(&self) -> JournalError {
+        JournalError::Closed { path: self.path.clone() }
     }
 
     fn io_error(&self, source: io::Error) -> JournalError {

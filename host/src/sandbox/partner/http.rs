@@ -241,11 +241,8 @@ async fn set_fault(
         (ModeName::DropAfterEffect, _) => PartnerFaultMode::DropAfterEffect,
         (ModeName::DropBeforeEffect, _) => PartnerFaultMode::DropBeforeEffect,
     };
-    let method = match request.method.map(|method| method.parse()).transpose() {
-        Ok(method) => method,
-        Err(_) => {
-            return refuse(StatusCode::UNPROCESSABLE_ENTITY, "invalid_fault", "no such method");
-        }
+    let Ok(method) = request.method.map(|method| method.parse()).transpose() else {
+        return refuse(StatusCode::UNPROCESSABLE_ENTITY, "invalid_fault", "no such method");
     };
     let fault = PartnerFault { mode, method, retry_after_s: request.retry_after_s };
     shared.faults.set(fault, request.count);
