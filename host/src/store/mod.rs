@@ -18,17 +18,21 @@ use crate::domain::{
     Transition, Withdrawal, WithdrawalId, WithdrawalStatus,
 };
 
+mod batch;
 #[cfg(test)]
 mod conformance;
 mod error;
 mod migrate;
 mod open;
+mod plan;
 mod postgres;
+mod row;
+mod sign;
 mod sqlite;
 mod wakeup;
 
 pub use error::StoreError;
-// pub use open::{OpenError, StoreUrl, open};
+pub use open::{OpenError, PostgresUrl, StoreOptions, StoreUrl, StoreUrlError, open};
 
 /// Everything that a store does. Each user asks for the part that it needs.
 pub trait Store:
@@ -111,7 +115,8 @@ pub trait DispatchStore: Send + Sync {
 
     /// Carries out decisions for events whose lease is still held: the event's status, its
     /// history, the withdrawal's transition and follow-up events, in one transaction. Answers one
-    /// `Settled` a settlement, in the same order.
+    /// `Settled` a settlement, in the same order. At most [`CLAIM_MAX`] at once; of two
+    /// settlements of one lease the first counts. `last_error` stays when an event is DONE.
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>, StoreError>;
 
     /// Gives leases back without a trace: PROCESSING → PENDING, nothing counted. Only for events
@@ -140,7 +145,7 @@ pub struct Claim<'a> {
 pub const CLAIM_MAX: u32 = 1_000;
 
 /// A lease, as its holder names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LeaseRef {
     pub event: EventId,
     pub token: LeaseToken,
@@ -365,6 +370,10 @@ pub trait OperateStore: Send + Sync {
 
     /// Reads one row: whether the store can be reached.
     async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Finishes what was begun and closes every connection. Calls that come later are answered
+    /// `Unavailable`; a repeat does nothing.
+    async fn close(&self) {}
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

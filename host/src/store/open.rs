@@ -1,1 +1,202 @@
-//! Filled by the store.
+//! Opening a store: its address, and every reason why it may not be opened.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use super::Store;
+use super::postgres::Postgres;
+use super::sqlite::Sqlite;
+use crate::domain::Flow;
+
+/// Where a store lies: `sqlite:PATH` or `postgres://…`. Shown, it never tells a password.
+#[derive(Clone, PartialEq, Eq)]
+pub enum StoreUrl {
+    Sqlite(PathBuf),
+    Postgres(PostgresUrl),
+}
+
+/// A connection URL as libpq has it, kept as it was given: it may hold a password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PostgresUrl(String);
+
+impl PostgresUrl {
+    pub(super) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreUrlError {
+    #[error("a store is given as sqlite:PATH or as postgres://user@host/database")]
+    Scheme,
+    #[error("sqlite: needs the path of a file")]
+    NoPath,
+    #[error("the postgres URL cannot be read: {0}")]
+    Postgres(String),
+}
+
+impl FromStr for StoreUrl {
+    type Err = StoreUrlError;
+
+    fn from_str(text: &str) -> Result<Self, StoreUrlError> {
+        if let Some(path) = text.strip_prefix("sqlite:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            if path.is_empty() || path == ":memory:" {
+                return Err(StoreUrlError::NoPath);
+            }
+            return Ok(Self::Sqlite(path.into()));
+        }
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            let url = url::Url::parse(text).map_err(|e| StoreUrlError::Postgres(e.to_string()))?;
+            sqlx::postgres::PgConnectOptions::from_str(url.as_str()).map_err(|_| {
+                // What the parser says may quote the URL, and with it the password.
+                StoreUrlError::Postgres("a part of it has no meaning".to_owned())
+            })?;
+            return Ok(Self::Postgres(PostgresUrl(text.to_owned())));
+        }
+        Err(StoreUrlError::Scheme)
+    }
+}
+
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Postgres(url) => url.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// User, host, port and database. The query may hold a password too, so it is left out.
+impl fmt::Display for PostgresUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Ok(url) = url::Url::parse(&self.0) else { return f.write_str("postgres://…") };
+        f.write_str("postgres://")?;
+        if !url.username().is_empty() {
+            write!(f, "{}@", url.username())?;
+        }
+        f.write_str(url.host_str().unwrap_or_default())?;
+        if let Some(port) = url.port() {
+            write!(f, ":{port}")?;
+        }
+        f.write_str(url.path())
+    }
+}
+
+impl fmt::Debug for PostgresUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// Which events a withdrawal's transitions write.
+    pub flow: Flow,
+    /// Connections at most. On SQLite they only read; one more writes.
+    pub connections_max: u32,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        // Enough for several lanes of claims and settles beside the API. A Postgres takes a hundred
+        // in all by default, and several hosts share them.
+        Self { flow: Flow::default(), connections_max: 16 }
+    }
+}
+
+/// Why a store was not opened. Nothing was written, unless a migration before the failed one was.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    #[error("the store cannot be reached: {cause}")]
+    Unreachable { cause: String },
+    #[error(
+        "the store's file is damaged or no SQLite database: {cause}. It was left as it is: \
+         restore it from a backup, or move it away to begin anew"
+    )]
+    Damaged { cause: String },
+    #[error(
+        "the store's file is locked by another process: {cause}. Stop that process; the file was \
+         left as it is"
+    )]
+    Locked { cause: String },
+    #[error(
+        "the store's schema is newer than this binary: it holds migration {version}, which this \
+         binary does not know. Start the newer version"
+    )]
+    NewerSchema { version: i64 },
+    #[error(
+        "migration {version} of the store is not the one that this binary was built with; \
+         migrations are never changed after a release"
+    )]
+    ChangedMigration { version: i64 },
+    #[error("the store's schema could not be brought up to date: {cause}")]
+    Migration { cause: String },
+}
+
+impl OpenError {
+    pub(super) fn from_sqlx(error: &sqlx::Error) -> Self {
+        let cause = error.to_string();
+        let sqlite_code = error
+            .as_database_error()
+            .filter(|e| e.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some())
+            .and_then(|e| e.code()?.parse::<i32>().ok())
+            .map(|code| code & 0xff);
+        match sqlite_code {
+            // BUSY and LOCKED; CORRUPT and NOTADB.
+            Some(5 | 6) => Self::Locked { cause },
+            Some(11 | 26) => Self::Damaged { cause },
+            Some(_) | None => match error.as_database_error().and_then(|e| e.code()) {
+                // Syntax errors and missing rights: the schema is what cannot be made.
+                Some(code) if code.starts_with("42") => Self::Migration { cause },
+                _ => Self::Unreachable { cause },
+            },
+        }
+    }
+}
+
+/// Opens the store and brings its schema up to date. A SQLite file is made if there is none; its
+/// folder must exist. An existing file that is damaged, locked or newer is never touched.
+///
+/// # Errors
+/// See [`OpenError`].
+pub async fn open(url: &StoreUrl, options: StoreOptions) -> Result<Arc<dyn Store>, OpenError> {
+    match url {
+        StoreUrl::Sqlite(path) => Ok(Arc::new(Sqlite::open(path, options).await?)),
+        StoreUrl::Postgres(url) => Ok(Arc::new(Postgres::open(url, options).await?)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_sqlite_or_postgres_and_nothing_else() {
+        assert_eq!("sqlite:a/b.db".parse(), Ok(StoreUrl::Sqlite("a/b.db".into())));
+        assert_eq!("sqlite:///a/b.db".parse(), Ok(StoreUrl::Sqlite("/a/b.db".into())));
+        assert_eq!("sqlite:".parse::<StoreUrl>(), Err(StoreUrlError::NoPath));
+        assert_eq!("sqlite::memory:".parse::<StoreUrl>(), Err(StoreUrlError::NoPath));
+        assert_eq!("mysql://x".parse::<StoreUrl>(), Err(StoreUrlError::Scheme));
+        assert!("postgres://user@host/db".parse::<StoreUrl>().is_ok());
+        assert!("postgres://host:notaport/db".parse::<StoreUrl>().is_err());
+    }
+
+    #[test]
+    fn an_address_never_shows_its_password() {
+        let text = "postgres://me:s3cret@db.example:5433/tide?password=s3cret&sslmode=disable";
+        let url: StoreUrl = text.parse().unwrap();
+        assert_eq!(url.to_string(), "postgres://me@db.example:5433/tide");
+        assert!(!format!("{url:?}").contains("s3cret"));
+        let error = "postgres://me:s3cret@h/d?sslmode=s3cret".parse::<StoreUrl>().unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("s3cret"), "{error}");
+    }
+}

@@ -1,0 +1,491 @@
+//! What a use case writes, worked out before anything is written, and the same for both databases.
+//!
+//! A store locks and reads what a decision depends on ([`Facts`]), asks here what follows, and
+//! writes the answer. Nothing here does I/O.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use super::{AttemptRecord, Conclude, Concluded, HistoryKind, LeaseRef, Settled, Settlement};
+use crate::domain::{
+    Aggregate, Consequence, Decision, EventId, EventStatus, EventType, FailureCode, FailureReason,
+    Flow, NewEvent, Receipt, Standing, Step, Timestamp, Transition, Withdrawal, WithdrawalId,
+    WithdrawalStatus, consequence_of_failure, event_types, withdrawal_payload,
+};
+
+/// A withdrawal as it was read under a lock that is held until the plan is written.
+#[derive(Debug, Clone)]
+pub(super) struct Facts {
+    pub(super) withdrawal: Withdrawal,
+    /// The hash of what was signed for it last. None: nothing was ever signed.
+    pub(super) newest_hash: Option<String>,
+}
+
+/// What a settled event becomes. Columns that are not named keep their value.
+#[derive(Debug, Clone)]
+pub(super) struct EventUpdate {
+    pub(super) lease: LeaseRef,
+    pub(super) status: EventStatus,
+    pub(super) attempts_added: i32,
+    pub(super) deferrals_added: i32,
+    pub(super) unknown: UnknownAfter,
+    /// None keeps what went wrong before.
+    pub(super) last_error: Option<String>,
+    pub(super) failure_code: Option<FailureCode>,
+    pub(super) detail: Option<String>,
+    pub(super) release_digest: Option<String>,
+    pub(super) retry_after: Option<Duration>,
+}
+
+/// Whether the handler must look, before it acts again, at what happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum UnknownAfter {
+    No,
+    Yes,
+    /// The handler was perhaps not asked, so what was not known before is not known now.
+    AsBefore,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct HistoryWrite {
+    pub(super) event: EventId,
+    pub(super) kind: HistoryKind,
+    pub(super) reason: String,
+    pub(super) attempt: AttemptRecord,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct TransitionWrite {
+    pub(super) withdrawal: WithdrawalId,
+    pub(super) from: WithdrawalStatus,
+    pub(super) to: WithdrawalStatus,
+    pub(super) tx_hash: Option<String>,
+    pub(super) reason: Option<String>,
+    pub(super) evidence: Option<String>,
+}
+
+/// A withdrawal's new row, and the status that it must still have to be written.
+#[derive(Debug, Clone)]
+pub(super) struct WithdrawalWrite {
+    pub(super) from: WithdrawalStatus,
+    pub(super) withdrawal: Withdrawal,
+}
+
+/// Rows to write beside the events' own.
+#[derive(Debug, Default)]
+pub(super) struct Writes {
+    pub(super) withdrawals: Vec<WithdrawalWrite>,
+    pub(super) transitions: Vec<TransitionWrite>,
+    pub(super) events: Vec<NewEvent>,
+    pub(super) history: Vec<HistoryWrite>,
+}
+
+/// What one settlement writes.
+#[derive(Debug)]
+pub(super) struct Planned {
+    pub(super) update: EventUpdate,
+    pub(super) answer: Settled,
+    events: Vec<NewEvent>,
+    history: Option<HistoryWrite>,
+}
+
+impl Planned {
+    /// Whether nothing but the event's own row is written.
+    pub(super) fn is_event_only(&self) -> bool {
+        self.events.is_empty() && self.history.is_none()
+    }
+}
+
+/// Where a step of a withdrawal comes from.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Cause<'a> {
+    pub(super) evidence: Option<&'a str>,
+    pub(super) traceparent: Option<&'a str>,
+}
+
+/// An event that the failure job gives up.
+#[derive(Debug)]
+pub(super) struct Hopeless {
+    pub(super) id: EventId,
+    pub(super) aggregate: Aggregate,
+    pub(super) event_type: EventType,
+    pub(super) reason: FailureReason,
+    pub(super) traceparent: Option<String>,
+}
+
+/// The withdrawals that may be FAILED because these events are, each once, in order.
+pub(super) fn followers(events: &[Hopeless]) -> Vec<WithdrawalId> {
+    let mut ids: Vec<_> =
+        events.iter().filter_map(|e| follows(&e.aggregate, &e.event_type)).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+/// The withdrawal that must be locked before this settlement can be planned, if there is one.
+pub(super) fn withdrawal_of(settlement: &Settlement) -> Option<WithdrawalId> {
+    let concerned = match &settlement.decision {
+        Decision::Done(receipt) => receipt.standing.is_some(),
+        Decision::Fail(_) => follows(&settlement.aggregate, &settlement.event_type).is_some(),
+        Decision::Retry { .. } | Decision::Defer { .. } | Decision::Postpone { .. } => false,
+    };
+    concerned.then(|| settlement.aggregate.as_withdrawal()).flatten()
+}
+
+/// The withdrawal that may be FAILED because this event is.
+fn follows(aggregate: &Aggregate, event_type: &EventType) -> Option<WithdrawalId> {
+    match consequence_of_failure(aggregate, event_type) {
+        Consequence::None => None,
+        Consequence::FailWithdrawalUnlessSigned => aggregate.as_withdrawal(),
+    }
+}
+
+/// Takes withdrawals through steps, and collects what that writes.
+pub(super) struct Plan<'f> {
+    flow: &'f Flow,
+    now: Timestamp,
+    facts: HashMap<WithdrawalId, Facts>,
+    /// The status that each changed withdrawal had when it was read.
+    changed: BTreeMap<WithdrawalId, WithdrawalStatus>,
+    transitions: Vec<TransitionWrite>,
+    events: Vec<NewEvent>,
+}
+
+impl<'f> Plan<'f> {
+    pub(super) fn new(
+        flow: &'f Flow,
+        now: Timestamp,
+        facts: impl IntoIterator<Item = Facts>,
+    ) -> Self {
+        let facts = facts.into_iter().map(|facts| (facts.withdrawal.id, facts)).collect();
+        Self {
+            flow,
+            now,
+            facts,
+            changed: BTreeMap::new(),
+            transitions: Vec::new(),
+            events: Vec::new(),
+        }
+    }
+
+    fn withdrawal(&self, id: WithdrawalId) -> Option<&Withdrawal> {
+        self.facts.get(&id).map(|facts| &facts.withdrawal)
+    }
+
+    /// Takes one step; answers whether it changed anything. A refusal changes nothing.
+    pub(super) fn step(
+        &mut self,
+        id: WithdrawalId,
+        transition: &Transition,
+        cause: Cause<'_>,
+    ) -> Result<bool, String> {
+        let Some(facts) = self.facts.get_mut(&id) else {
+            return Err(format!("there is no withdrawal {id}"));
+        };
+        let signed = facts.newest_hash.is_some();
+        let from = facts.withdrawal.state.status();
+        if signed
+            && from != WithdrawalStatus::Failed
+            && matches!(transition, Transition::Fail { .. })
+        {
+            return Err(
+                "a transaction was signed for it, so only the chain can say that it failed"
+                    .to_owned(),
+            );
+        }
+        let next = match facts.withdrawal.step(transition, self.now) {
+            Ok(Step::Changed(next)) => next,
+            Ok(Step::Unchanged) => return Ok(false),
+            Err(illegal) => return Err(illegal.to_string()),
+        };
+        let to = next.state.status();
+        self.transitions.push(TransitionWrite {
+            withdrawal: id,
+            from,
+            to,
+            tx_hash: next.state.tx_hash().map(str::to_owned),
+            reason: next.state.failure_reason().map(storable),
+            evidence: cause.evidence.map(str::to_owned),
+        });
+        // A replacement changes the hash and enters no status: nobody is told twice.
+        if from != to {
+            self.events.extend(self.flow.events(&next, cause.traceparent));
+        }
+        self.changed.entry(id).or_insert(from);
+        facts.withdrawal = next;
+        Ok(true)
+    }
+
+    /// Takes the steps that the chain gave evidence for, all or none.
+    pub(super) fn conclude(&mut self, request: &Conclude) -> Concluded {
+        if self.withdrawal(request.withdrawal).is_none() {
+            return Concluded::NotFound;
+        }
+        let cause = Cause { evidence: Some(&request.evidence), traceparent: None };
+        let mut changed = false;
+        for transition in &request.transitions {
+            match self.step(request.withdrawal, transition, cause) {
+                Ok(step) => changed |= step,
+                Err(why) => return Concluded::Refused(why),
+            }
+        }
+        match self.withdrawal(request.withdrawal) {
+            Some(withdrawal) => Concluded::Now { status: withdrawal.state.status(), changed },
+            None => Concluded::NotFound,
+        }
+    }
+
+    /// What becomes of an event whose lease is held. `traceparent` is the event's own.
+    pub(super) fn settle(&mut self, settlement: Settlement, traceparent: Option<&str>) -> Planned {
+        let Settlement { lease, aggregate, event_type, decision, attempt } = settlement;
+        let update = EventUpdate {
+            lease,
+            status: EventStatus::Retrying,
+            attempts_added: 0,
+            deferrals_added: 0,
+            unknown: UnknownAfter::No,
+            last_error: None,
+            failure_code: None,
+            detail: None,
+            release_digest: Some(storable(&attempt.release_digest)).filter(|d| !d.is_empty()),
+            retry_after: None,
+        };
+        let cause = Cause { evidence: None, traceparent };
+        match decision {
+            Decision::Done(receipt) => self.done(update, &aggregate, receipt, attempt, cause),
+            Decision::Retry { after, reason, outcome_unknown } => {
+                let (kind, unknown) = if outcome_unknown {
+                    (HistoryKind::Unknown, UnknownAfter::Yes)
+                } else {
+                    (HistoryKind::Retry, UnknownAfter::No)
+                };
+                let update = EventUpdate { attempts_added: 1, unknown, ..update };
+                again(update, after, kind, Some(&reason), attempt)
+            }
+            Decision::Defer { after } => {
+                let update = EventUpdate { deferrals_added: 1, ..update };
+                again(update, after, HistoryKind::Defer, None, attempt)
+            }
+            Decision::Postpone { after, reason, outcome_unknown } => {
+                let unknown =
+                    if outcome_unknown { UnknownAfter::Yes } else { UnknownAfter::AsBefore };
+                let update = EventUpdate { unknown, ..update };
+                again(update, after, HistoryKind::Interrupted, Some(&reason), attempt)
+            }
+            Decision::Fail(reason) => {
+                self.consequence(&aggregate, &event_type, &reason, cause);
+                let events = std::mem::take(&mut self.events);
+                let unknown = match reason.code {
+                    // The last attempt may have happened, and a replay must find that out.
+                    FailureCode::AttemptsExhausted => UnknownAfter::Yes,
+                    FailureCode::Rejected => UnknownAfter::No,
+                    FailureCode::DeferralsExhausted
+                    | FailureCode::Poison
+                    | FailureCode::Expired
+                    | FailureCode::Malformed => UnknownAfter::AsBefore,
+                };
+                let update = EventUpdate { unknown, ..update };
+                failed(update, &reason, events, attempt, Settled::Settled)
+            }
+        }
+    }
+
+    fn done(
+        &mut self,
+        update: EventUpdate,
+        aggregate: &Aggregate,
+        receipt: Receipt,
+        attempt: AttemptRecord,
+        cause: Cause<'_>,
+    ) -> Planned {
+        let Receipt { detail, standing, follow_ups } = receipt;
+        let checked = check_follow_ups(aggregate, &follow_ups).and_then(|()| match standing {
+            Some(standing) => self.take_standing(aggregate, &standing, cause),
+            None => Ok(()),
+        });
+        if let Err(text) = checked {
+            let reason = FailureReason { code: FailureCode::Rejected, text };
+            // The handler says that it did it, so a replay must not do it blindly again.
+            let update = EventUpdate { unknown: UnknownAfter::Yes, ..update };
+            let answer = Settled::TransitionRefused(reason.clone());
+            return failed(update, &reason, Vec::new(), attempt, answer);
+        }
+        let mut events = std::mem::take(&mut self.events);
+        events.extend(follow_ups);
+        let detail = detail.as_deref().map(storable);
+        let update = EventUpdate { status: EventStatus::Done, attempts_added: 1, detail, ..update };
+        Planned { update, answer: Settled::Settled, events, history: None }
+    }
+
+    fn take_standing(
+        &mut self,
+        aggregate: &Aggregate,
+        standing: &Standing,
+        cause: Cause<'_>,
+    ) -> Result<(), String> {
+        let id = aggregate
+            .as_withdrawal()
+            .ok_or_else(|| "the event is not about a withdrawal".to_owned())?;
+        let transition = match standing {
+            Standing::Broadcasted => {
+                let hash = self.facts.get(&id).and_then(|facts| facts.newest_hash.clone());
+                Transition::Broadcast {
+                    tx_hash: hash.ok_or_else(|| {
+                        "the handler says broadcasted, but nothing was signed".to_owned()
+                    })?,
+                }
+            }
+            Standing::Failed { reason } => Transition::Fail { reason: storable(reason) },
+        };
+        self.step(id, &transition, cause).map(|_| ())
+    }
+
+    /// What follows for the withdrawal from a failed event.
+    fn consequence(
+        &mut self,
+        aggregate: &Aggregate,
+        event_type: &EventType,
+        reason: &FailureReason,
+        cause: Cause<'_>,
+    ) {
+        if let Some(id) = follows(aggregate, event_type) {
+            let transition = Transition::Fail { reason: storable(&reason.to_string()) };
+            // Refused where something was signed or the withdrawal is further on: then the failed
+            // event is all that there is to see, and the chain says what becomes of the payment.
+            let _refused = self.step(id, &transition, cause);
+        }
+    }
+
+    /// What follows from giving events up, besides the events' own rows.
+    pub(super) fn give_up(mut self, events: &[Hopeless]) -> Writes {
+        for event in events {
+            let cause = Cause { evidence: None, traceparent: event.traceparent.as_deref() };
+            self.consequence(&event.aggregate, &event.event_type, &event.reason, cause);
+        }
+        let at = self.now;
+        let history = events.iter().map(|event| HistoryWrite {
+            event: event.id,
+            kind: HistoryKind::Failed,
+            reason: event.reason.text.clone(),
+            // No attempt ended here.
+            attempt: AttemptRecord {
+                number: 0,
+                plugin: String::new(),
+                release_digest: String::new(),
+                started_at: at,
+                duration: Duration::ZERO,
+            },
+        });
+        Writes { history: history.collect(), ..self.into_writes() }
+    }
+
+    /// Everything that was planned, for the events that were really settled.
+    pub(super) fn writes(self, planned: Vec<Planned>, settled: &HashSet<LeaseRef>) -> Writes {
+        let mut writes = self.into_writes();
+        for plan in planned.into_iter().filter(|plan| settled.contains(&plan.update.lease)) {
+            writes.events.extend(plan.events);
+            writes.history.extend(plan.history);
+        }
+        writes
+    }
+
+    /// The withdrawals' part alone.
+    pub(super) fn into_writes(mut self) -> Writes {
+        let withdrawals = self
+            .changed
+            .iter()
+            .filter_map(|(id, from)| {
+                let facts = self.facts.remove(id)?;
+                Some(WithdrawalWrite { from: *from, withdrawal: facts.withdrawal })
+            })
+            .collect();
+        Writes {
+            withdrawals,
+            transitions: self.transitions,
+            events: self.events,
+            history: Vec::new(),
+        }
+    }
+}
+
+/// The event that sends a payment (again), while the withdrawal can still be paid.
+pub(super) fn broadcast_event(withdrawal: &Withdrawal) -> Option<NewEvent> {
+    match withdrawal.state.status() {
+        WithdrawalStatus::Requested | WithdrawalStatus::Broadcasted => {}
+        WithdrawalStatus::Confirmed | WithdrawalStatus::Failed => return None,
+    }
+    let event_type = event_types::BLOCKCHAIN_BROADCAST_REQUESTED.parse().ok()?;
+    let payload = withdrawal_payload(withdrawal).to_string();
+    Some(NewEvent::due_now(Aggregate::withdrawal(withdrawal.id), event_type, payload))
+}
+
+fn again(
+    update: EventUpdate,
+    after: Duration,
+    kind: HistoryKind,
+    reason: Option<&str>,
+    attempt: AttemptRecord,
+) -> Planned {
+    let last_error = reason.map(storable);
+    let reason =
+        last_error.clone().unwrap_or_else(|| format!("not ready for {} ms", after.as_millis()));
+    let history = Some(HistoryWrite { event: update.lease.event, kind, reason, attempt });
+    let update = EventUpdate { last_error, retry_after: Some(after), ..update };
+    Planned { update, answer: Settled::Settled, events: Vec::new(), history }
+}
+
+fn failed(
+    update: EventUpdate,
+    reason: &FailureReason,
+    events: Vec<NewEvent>,
+    attempt: AttemptRecord,
+    answer: Settled,
+) -> Planned {
+    let text = storable(&reason.text);
+    let history = Some(HistoryWrite {
+        event: update.lease.event,
+        kind: HistoryKind::Failed,
+        reason: text.clone(),
+        attempt,
+    });
+    let update = EventUpdate {
+        status: EventStatus::Failed,
+        attempts_added: 1,
+        last_error: Some(text),
+        failure_code: Some(reason.code),
+        ..update
+    };
+    Planned { update, answer, events, history }
+}
+
+/// A bad follow-up must fail its own event here: in the database it would fail the whole batch.
+fn check_follow_ups(aggregate: &Aggregate, follow_ups: &[NewEvent]) -> Result<(), String> {
+    for event in follow_ups {
+        if event.aggregate != *aggregate {
+            return Err(format!("its follow-up {} is about something else", event.event_type));
+        }
+        if serde_json::from_str::<serde::de::IgnoredAny>(&event.payload).is_err() {
+            return Err(format!("the payload of its follow-up {} is no JSON", event.event_type));
+        }
+    }
+    Ok(())
+}
+
+/// A text that both databases can keep. Postgres has no NUL, and one in a stranger's text would
+/// fail the batch that it travels in.
+pub(super) fn storable(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
+/// A traceparent that the outbox takes, or none: it is never worth losing an event for.
+pub(super) fn storable_traceparent(text: Option<&str>) -> Option<String> {
+    text.filter(|t| (1..=256).contains(&t.len()) && t.bytes().all(|b| b.is_ascii_graphic()))
+        .map(str::to_owned)
+}
+
+/// A duration as the databases take it. What is longer than they can count is as good as for ever.
+pub(super) fn micros(duration: Duration) -> i64 {
+    // A thousand years: sums with any date of ours stay within both databases' range.
+    const LONGEST: i64 = 1_000 * 366 * 86_400 * 1_000_000;
+    i64::try_from(duration.as_micros()).unwrap_or(LONGEST).min(LONGEST)
+}

@@ -1,0 +1,209 @@
+//! Accounts, payments, and what the chain's evidence does to a withdrawal.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::postgres::PgConnection;
+
+use super::row::{signed_columns, withdrawal_columns};
+use super::write::{facts, insert_events, uuids, write};
+use super::{Postgres, stored};
+use crate::domain::{Payment, SignedTransaction, WithdrawalId};
+use crate::store::error::Doing;
+use crate::store::plan::{Plan, broadcast_event, micros, storable};
+use crate::store::{
+    Account, ChainStore, Conclude, Concluded, SignPayment, Signing, SigningRules, StoreError, row,
+};
+
+const READ: &str = "read payments";
+
+#[async_trait]
+impl ChainStore for Postgres {
+    async fn payment(&self, withdrawal: WithdrawalId) -> Result<Option<Payment>, StoreError> {
+        let mut connection = self.pool.acquire().await.doing(READ)?;
+        Ok(payments(&mut connection, &[withdrawal]).await?.pop())
+    }
+
+    async fn sign_payment(
+        &self,
+        request: SignPayment,
+        rules: &dyn SigningRules,
+    ) -> Result<Signing, StoreError> {
+        self.sign(request, rules).await
+    }
+
+    async fn register_account(
+        &self,
+        chain_id: u64,
+        address: &str,
+        chain_nonce: u64,
+    ) -> Result<Account, StoreError> {
+        const DOING: &str = "register an account";
+        let chain_id = stored(DOING, chain_id)?;
+        sqlx::query(
+            "INSERT INTO chain_accounts (chain_id, address, next_nonce) VALUES ($1, $2, $3) \
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(chain_id)
+        .bind(address)
+        .bind(stored(DOING, chain_nonce)?)
+        .execute(&self.pool)
+        .await
+        .doing(DOING)?;
+        let found =
+            sqlx::query("SELECT * FROM chain_accounts WHERE chain_id = $1 AND address = $2")
+                .bind(chain_id)
+                .bind(address)
+                .fetch_one(&self.pool)
+                .await
+                .doing(DOING)?;
+        row::account(&found)
+    }
+
+    async fn freeze_account(
+        &self,
+        chain_id: u64,
+        address: &str,
+        reason: &str,
+    ) -> Result<(), StoreError> {
+        const DOING: &str = "freeze an account";
+        let frozen = sqlx::query(
+            "UPDATE chain_accounts SET frozen_reason = coalesce(frozen_reason, $3) \
+             WHERE chain_id = $1 AND address = $2",
+        )
+        .bind(stored(DOING, chain_id)?)
+        .bind(address)
+        .bind(storable(reason))
+        .execute(&self.pool)
+        .await
+        .doing(DOING)?;
+        if frozen.rows_affected() == 0 {
+            return Err(StoreError::conflict(DOING, "it was never registered"));
+        }
+        Ok(())
+    }
+
+    async fn open_payments(
+        &self,
+        chain_id: u64,
+        after: Option<(String, u64)>,
+        limit: u32,
+    ) -> Result<Vec<Payment>, StoreError> {
+        let (account, nonce) = match after {
+            Some((account, nonce)) => (account, stored(READ, nonce)?),
+            None => (String::new(), -1),
+        };
+        let mut connection = self.pool.acquire().await.doing(READ)?;
+        let ids: Vec<_> = sqlx::query_scalar(
+            "SELECT n.withdrawal_id FROM withdrawals AS w \
+             JOIN withdrawal_nonces AS n ON n.withdrawal_id = w.id \
+             WHERE w.status IN ('REQUESTED', 'BROADCASTED') AND n.chain_id = $1 \
+             AND (n.account COLLATE \"C\", n.nonce) > ($2, $3) \
+             ORDER BY n.account COLLATE \"C\", n.nonce LIMIT $4",
+        )
+        .bind(stored(READ, chain_id)?)
+        .bind(account)
+        .bind(nonce)
+        .bind(i64::from(limit))
+        .fetch_all(&mut *connection)
+        .await
+        .doing(READ)?;
+        let ids: Vec<_> = ids.into_iter().map(WithdrawalId::from_uuid).collect();
+        payments(&mut connection, &ids).await
+    }
+
+    async fn conclude(&self, request: Conclude) -> Result<Concluded, StoreError> {
+        const DOING: &str = "conclude a withdrawal";
+        let mut tx = self.pool.begin().await.doing(DOING)?;
+        let (now, facts) = facts(&mut tx, &[request.withdrawal]).await?;
+        let mut plan = Plan::new(&self.flow, now, facts);
+        let answer = plan.conclude(&request);
+        if matches!(answer, Concluded::Now { changed: true, .. }) {
+            write(&mut tx, &plan.into_writes()).await?;
+            tx.commit().await.doing(DOING)?;
+            self.wakeup.send();
+        }
+        Ok(answer)
+    }
+
+    async fn request_broadcast(
+        &self,
+        withdrawal: WithdrawalId,
+        not_within: Duration,
+    ) -> Result<bool, StoreError> {
+        const DOING: &str = "request a broadcast";
+        let mut tx = self.pool.begin().await.doing(DOING)?;
+        // The withdrawal's lock is what two hosts that ask at once wait for.
+        let (_, facts) = facts(&mut tx, &[withdrawal]).await?;
+        let event = facts.first().and_then(|facts| broadcast_event(&facts.withdrawal));
+        let Some(event) = event else { return Ok(false) };
+        if held_back(&mut tx, withdrawal, not_within).await? {
+            return Ok(false);
+        }
+        insert_events(&mut tx, &[event]).await?;
+        tx.commit().await.doing(DOING)?;
+        self.wakeup.send();
+        Ok(true)
+    }
+}
+
+/// Whether a broadcast is unfinished, or was written a short while ago.
+async fn held_back(
+    connection: &mut PgConnection,
+    id: WithdrawalId,
+    not_within: Duration,
+) -> Result<bool, StoreError> {
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM outbox_events WHERE aggregate_id = $1 \
+         AND status <> 'DONE' AND aggregate_type = 'WITHDRAWAL' \
+         AND event_type = 'BLOCKCHAIN_BROADCAST_REQUESTED' \
+         AND (status <> 'FAILED' OR created_at > now() - $2 * interval '1 microsecond')) \
+         OR EXISTS (SELECT 1 FROM outbox_events WHERE aggregate_id = $1 \
+         AND status = 'DONE' AND aggregate_type = 'WITHDRAWAL' \
+         AND event_type = 'BLOCKCHAIN_BROADCAST_REQUESTED' \
+         AND created_at > now() - $2 * interval '1 microsecond')",
+    )
+    .bind(id.to_string())
+    .bind(micros(not_within))
+    .fetch_one(connection)
+    .await
+    .doing("request a broadcast")
+}
+
+/// Withdrawals with all that was signed for them, in the order of `ids`. Unknown ones are left out.
+pub(super) async fn payments(
+    connection: &mut PgConnection,
+    ids: &[WithdrawalId],
+) -> Result<Vec<Payment>, StoreError> {
+    let ids = uuids(ids);
+    let rows = sqlx::query(concat!(
+        "SELECT ",
+        withdrawal_columns!(),
+        " FROM withdrawals WHERE id = ANY($1) ORDER BY array_position($1, id)"
+    ))
+    .bind(&ids)
+    .fetch_all(&mut *connection)
+    .await
+    .doing(READ)?;
+    let mut payments = rows
+        .iter()
+        .map(|r| Ok(Payment { withdrawal: row::withdrawal(r)?, transactions: Vec::new() }))
+        .collect::<Result<Vec<_>, StoreError>>()?;
+    let signed = sqlx::query(concat!(
+        "SELECT ",
+        signed_columns!(),
+        " FROM signed_transactions WHERE withdrawal_id = ANY($1) ORDER BY id"
+    ))
+    .bind(&ids)
+    .fetch_all(connection)
+    .await
+    .doing(READ)?;
+    let signed = signed.iter().map(row::signed_transaction);
+    for transaction in signed.collect::<Result<Vec<SignedTransaction>, _>>()? {
+        let owner = payments.iter_mut().find(|p| p.withdrawal.id == transaction.withdrawal);
+        if let Some(payment) = owner {
+            payment.transactions.push(transaction);
+        }
+    }
+    Ok(payments)
+}

@@ -1,0 +1,119 @@
+//! Leases: taken, prolonged, given back.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::Postgres;
+use super::row::event_columns;
+use crate::domain::{EventId, OutboxEvent};
+use crate::store::error::Doing;
+use crate::store::plan::micros;
+use crate::store::row::{self, Columns};
+use crate::store::{CLAIM_MAX, Claim, DispatchStore, LeaseRef, Settled, Settlement, StoreError};
+
+/// The oldest due events of one type that no other host is just taking. One that never began and
+/// is past `valid_until` is left to the failure job.
+macro_rules! claim_sql {
+    ($held:literal) => {
+        concat!(
+            "UPDATE outbox_events SET status = 'PROCESSING', locked_by = $3, \
+             locked_until = now() + $4 * interval '1 microsecond', \
+             lease_token = lease_token + 1, updated_at = now() \
+             WHERE id = ANY (ARRAY (SELECT e.id FROM outbox_events AS e \
+             WHERE e.status = 'PENDING' AND e.event_type = $1 AND e.available_at <= now() \
+             AND (e.valid_until IS NULL OR e.valid_until > now() OR e.outcome_unknown \
+             OR e.attempt_count + e.deferral_count + e.interruption_count > 0) ",
+            $held,
+            " ORDER BY e.available_at, e.id LIMIT $2 FOR UPDATE SKIP LOCKED)) RETURNING ",
+            event_columns!()
+        )
+    };
+}
+
+pub(super) const CLAIM: &str = claim_sql!("");
+
+/// As [`CLAIM`], but an event is held by any earlier one of its aggregate that is not DONE. So at
+/// most one of an aggregate is taken, also by hosts that claim at the same moment: a later event
+/// is free only in a snapshot in which the earlier one is DONE.
+pub(super) const CLAIM_IN_ORDER: &str = claim_sql!(
+    "AND NOT EXISTS (SELECT 1 FROM outbox_events AS earlier WHERE earlier.status <> 'DONE' \
+     AND earlier.aggregate_id = e.aggregate_id AND earlier.position < e.position \
+     AND earlier.aggregate_type = e.aggregate_type AND earlier.event_type = ANY ($5::text[]))"
+);
+
+#[async_trait]
+impl DispatchStore for Postgres {
+    async fn claim(&self, request: Claim<'_>) -> Result<Vec<OutboxEvent>, StoreError> {
+        let limit = request.limit.min(CLAIM_MAX);
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let among = request.ordered_among.iter().map(|t| t.as_str()).collect::<Vec<_>>();
+        let sql = if among.is_empty() { CLAIM } else { CLAIM_IN_ORDER };
+        let mut query = sqlx::query(sql)
+            .bind(request.event_type.as_str())
+            .bind(i64::from(limit))
+            .bind(request.host.as_str())
+            .bind(micros(request.lease_for));
+        if !among.is_empty() {
+            query = query.bind(among);
+        }
+        let mut rows = query.fetch_all(&self.pool).await.doing("claim events")?;
+        // RETURNING promises no order.
+        rows.sort_by_key(|r| (r.time("available_at").ok(), r.uuid("id").ok()));
+        rows.iter().map(row::event).collect()
+    }
+
+    async fn extend(
+        &self,
+        leases: &[LeaseRef],
+        lease_for: Duration,
+    ) -> Result<Vec<EventId>, StoreError> {
+        let (ids, tokens) = columns(leases);
+        let extended: Vec<Uuid> = sqlx::query_scalar(
+            "UPDATE outbox_events AS e SET locked_until = now() + $3 * interval '1 microsecond' \
+             FROM unnest($1::uuid[], $2::bigint[]) AS s (id, token) \
+             WHERE e.id = s.id AND e.lease_token = s.token AND e.status = 'PROCESSING' \
+             RETURNING e.id",
+        )
+        .bind(ids)
+        .bind(tokens)
+        .bind(micros(lease_for))
+        .fetch_all(&self.pool)
+        .await
+        .doing("prolong leases")?;
+        Ok(extended.into_iter().map(EventId::from_uuid).collect())
+    }
+
+    async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>, StoreError> {
+        self.settle_batch(settlements).await
+    }
+
+    async fn release(&self, leases: &[LeaseRef]) -> Result<(), StoreError> {
+        let (ids, tokens) = columns(leases);
+        sqlx::query(
+            "UPDATE outbox_events AS e SET status = 'PENDING', locked_by = NULL, \
+             locked_until = NULL, updated_at = now() \
+             FROM unnest($1::uuid[], $2::bigint[]) AS s (id, token) \
+             WHERE e.id = s.id AND e.lease_token = s.token AND e.status = 'PROCESSING'",
+        )
+        .bind(ids)
+        .bind(tokens)
+        .execute(&self.pool)
+        .await
+        .doing("give leases back")?;
+        Ok(())
+    }
+
+    fn wakeups(&self) -> watch::Receiver<u64> {
+        self.wakeup.subscribe()
+    }
+}
+
+/// Leases as two arrays.
+pub(super) fn columns(leases: &[LeaseRef]) -> (Vec<Uuid>, Vec<i64>) {
+    leases.iter().map(|lease| (lease.event.as_uuid(), lease.token.0)).unzip()
+}

@@ -1,0 +1,69 @@
+//! The store that several hosts share.
+//!
+//! Every clock is the database's. Locks are taken in one order, so that nobody waits in a circle:
+//! events, then withdrawals by id, then accounts; what depends on a lock is read by a statement of
+//! its own after it, for a statement sees what was there when it began.
+
+mod accept;
+mod chain;
+mod checkpoints;
+mod claim;
+mod listen;
+mod maintain;
+mod operate;
+mod row;
+mod settle;
+mod sign;
+mod write;
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+
+use self::listen::Listening;
+use super::open::{OpenError, PostgresUrl, StoreOptions};
+use super::wakeup::Wakeup;
+use super::{StoreError, migrate};
+use crate::domain::Flow;
+
+/// How long a call waits for a connection before it is answered as unavailable.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+pub(super) struct Postgres {
+    pool: PgPool,
+    flow: Arc<Flow>,
+    wakeup: Wakeup,
+    listening: Listening,
+}
+
+impl Postgres {
+    pub(super) async fn open(url: &PostgresUrl, options: StoreOptions) -> Result<Self, OpenError> {
+        let failed = |error: sqlx::Error| OpenError::from_sqlx(&error);
+        let connect = PgConnectOptions::from_str(url.reveal())
+            .map_err(|_| OpenError::Unreachable { cause: format!("{url} cannot be read") })?
+            .application_name("tidegate");
+        let pool = PgPoolOptions::new()
+            .max_connections(options.connections_max.max(1))
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_with(connect.clone())
+            .await
+            .map_err(failed)?;
+        migrate::postgres().run(&pool).await.map_err(migrate::explain)?;
+        let wakeup = Wakeup::new();
+        let listening = Listening::start(connect, wakeup.clone());
+        Ok(Self { pool, flow: Arc::new(options.flow), wakeup, listening })
+    }
+
+    async fn close(&self) {
+        self.listening.stop().await;
+        self.pool.close().await;
+    }
+}
+
+/// A number of the chain as Postgres keeps it.
+fn stored(doing: &'static str, number: u64) -> Result<i64, StoreError> {
+    i64::try_from(number)
+        .map_err(|_| StoreError::conflict(doing, format!("{number} is beyond what can be stored")))
+}

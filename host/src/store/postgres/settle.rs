@@ -1,0 +1,133 @@
+//! Carrying out decisions: one statement a batch for the events, and more only for what follows.
+
+use std::collections::HashSet;
+
+use sqlx::postgres::PgConnection;
+
+use super::Postgres;
+use super::claim::columns;
+use super::write::{facts, write};
+use crate::domain::{EventId, LeaseToken};
+use crate::store::batch::{Batch, Concerned, DOING, Held};
+use crate::store::error::Doing;
+use crate::store::plan::{EventUpdate, Plan, Planned, UnknownAfter, micros};
+use crate::store::row::{self, ColumnError, Columns};
+use crate::store::{LeaseRef, Settled, Settlement, StoreError};
+
+pub(super) const SETTLE: &str = "\
+    UPDATE outbox_events AS e SET status = s.status, \
+    attempt_count = e.attempt_count + s.attempts, \
+    deferral_count = e.deferral_count + s.deferrals, \
+    outcome_unknown = coalesce(s.unknown, e.outcome_unknown), \
+    last_error = coalesce(s.error, e.last_error), failure_code = s.code, \
+    detail = coalesce(s.said, e.detail), \
+    release_digest = coalesce(s.digest, e.release_digest), \
+    next_retry_at = now() + s.retry_after * interval '1 microsecond', \
+    locked_by = NULL, locked_until = NULL, updated_at = now() \
+    FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::int[], $5::int[], $6::bool[], \
+    $7::text[], $8::text[], $9::text[], $10::text[], $11::bigint[]) AS s (id, token, status, \
+    attempts, deferrals, unknown, error, code, said, digest, retry_after) \
+    WHERE e.id = s.id AND e.lease_token = s.token AND e.status = 'PROCESSING' \
+    RETURNING e.id, e.lease_token";
+
+/// Locks the leases that a withdrawal hangs on, if they are held.
+const HELD: &str = "\
+    SELECT e.id, e.lease_token, e.traceparent FROM outbox_events AS e \
+    JOIN unnest($1::uuid[], $2::bigint[]) AS s (id, token) \
+    ON e.id = s.id AND e.lease_token = s.token WHERE e.status = 'PROCESSING' \
+    ORDER BY e.id FOR UPDATE OF e";
+
+impl Postgres {
+    pub(super) async fn settle_batch(
+        &self,
+        settlements: Vec<Settlement>,
+    ) -> Result<Vec<Settled>, StoreError> {
+        if settlements.is_empty() {
+            return Ok(Vec::new());
+        }
+        let concerned = Concerned::of(&settlements)?;
+        let leases = concerned.leases();
+        if leases.is_empty() {
+            let mut plan = Plan::new(&self.flow, chrono::DateTime::UNIX_EPOCH, []);
+            let batch = Batch::plan(settlements, &concerned, Held::new(), &mut plan);
+            if batch.is_events_only() {
+                // Nothing to lock and nothing to add: the statement is the transaction.
+                let mut connection = self.pool.acquire().await.doing(DOING)?;
+                let settled = update_events(&mut connection, &batch.planned).await?;
+                return Ok(batch.finish(plan, &settled)?.1);
+            }
+            return self.settle_planned(batch, plan, None).await;
+        }
+        let mut tx = self.pool.begin().await.doing(DOING)?;
+        let held = held(&mut tx, &leases).await?;
+        let (now, facts) = facts(&mut tx, &concerned.withdrawals(&held)).await?;
+        let mut plan = Plan::new(&self.flow, now, facts);
+        let batch = Batch::plan(settlements, &concerned, held, &mut plan);
+        self.settle_planned(batch, plan, Some(tx)).await
+    }
+
+    async fn settle_planned(
+        &self,
+        batch: Batch,
+        plan: Plan<'_>,
+        tx: Option<sqlx::Transaction<'static, sqlx::Postgres>>,
+    ) -> Result<Vec<Settled>, StoreError> {
+        let mut tx = match tx {
+            Some(tx) => tx,
+            None => self.pool.begin().await.doing(DOING)?,
+        };
+        let settled = update_events(&mut tx, &batch.planned).await?;
+        let (writes, answers) = batch.finish(plan, &settled)?;
+        write(&mut tx, &writes).await?;
+        tx.commit().await.doing(DOING)?;
+        if !writes.events.is_empty() {
+            self.wakeup.send();
+        }
+        Ok(answers)
+    }
+}
+
+async fn held(connection: &mut PgConnection, leases: &[LeaseRef]) -> Result<Held, StoreError> {
+    let (ids, tokens) = columns(leases);
+    let rows = sqlx::query(HELD).bind(ids).bind(tokens).fetch_all(connection).await.doing(DOING)?;
+    rows.iter()
+        .map(|r| {
+            let read = lease(r).and_then(|lease| Ok((lease, r.text_or_null("traceparent")?)));
+            row::field("outbox_events", read)
+        })
+        .collect()
+}
+
+fn lease(row: &impl Columns) -> Result<LeaseRef, ColumnError> {
+    let event = EventId::from_uuid(row.uuid("id")?);
+    Ok(LeaseRef { event, token: LeaseToken(row.integer("lease_token")?) })
+}
+
+async fn update_events(
+    connection: &mut PgConnection,
+    planned: &[Planned],
+) -> Result<HashSet<LeaseRef>, StoreError> {
+    fn column<C>(planned: &[Planned], of: impl Fn(&EventUpdate) -> C) -> Vec<C> {
+        planned.iter().map(|plan| of(&plan.update)).collect()
+    }
+    let settled = sqlx::query(SETTLE)
+        .bind(column(planned, |u| u.lease.event.as_uuid()))
+        .bind(column(planned, |u| u.lease.token.0))
+        .bind(column(planned, |u| u.status.as_str()))
+        .bind(column(planned, |u| u.attempts_added))
+        .bind(column(planned, |u| u.deferrals_added))
+        .bind(column(planned, |u| match u.unknown {
+            UnknownAfter::No => Some(false),
+            UnknownAfter::Yes => Some(true),
+            UnknownAfter::AsBefore => None,
+        }))
+        .bind(column(planned, |u| u.last_error.clone()))
+        .bind(column(planned, |u| u.failure_code.map(|code| code.as_str())))
+        .bind(column(planned, |u| u.detail.clone()))
+        .bind(column(planned, |u| u.release_digest.clone()))
+        .bind(column(planned, |u| u.retry_after.map(micros)))
+        .fetch_all(connection)
+        .await
+        .doing(DOING)?;
+    settled.iter().map(|r| row::field("outbox_events", lease(r))).collect()
+}

@@ -1,0 +1,256 @@
+//! Accounts, payments, and what the chain's evidence does to a withdrawal.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::Row;
+use sqlx::sqlite::SqliteConnection;
+
+use super::write::{facts, insert_events, json, micros_of, write};
+use super::writer::Outcome;
+use super::{Sqlite, now, stored};
+use crate::domain::{Flow, Payment, SignedTransaction, WithdrawalId};
+use crate::store::error::Doing;
+use crate::store::plan::{Plan, broadcast_event, micros, storable};
+use crate::store::row::Columns;
+use crate::store::{
+    Account, ChainStore, Conclude, Concluded, SignPayment, Signing, SigningRules, StoreError, row,
+};
+
+const READ: &str = "read payments";
+
+#[async_trait]
+impl ChainStore for Sqlite {
+    async fn payment(&self, withdrawal: WithdrawalId) -> Result<Option<Payment>, StoreError> {
+        let mut tx = self.reads.begin().await.doing(READ)?;
+        Ok(payments(&mut tx, &[withdrawal]).await?.pop())
+    }
+
+    async fn sign_payment(
+        &self,
+        request: SignPayment,
+        rules: &dyn SigningRules,
+    ) -> Result<Signing, StoreError> {
+        self.sign(request, rules).await
+    }
+
+    async fn register_account(
+        &self,
+        chain_id: u64,
+        address: &str,
+        chain_nonce: u64,
+    ) -> Result<Account, StoreError> {
+        const DOING: &str = "register an account";
+        let (chain_id, nonce) = (stored(DOING, chain_id)?, stored(DOING, chain_nonce)?);
+        let address = address.to_owned();
+        self.writer
+            .write(DOING, move |c| {
+                Box::pin(async move {
+                    sqlx::query(
+                        "INSERT INTO chain_accounts (chain_id, address, next_nonce, created_at) \
+                         VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                    )
+                    .bind(chain_id)
+                    .bind(&address)
+                    .bind(nonce)
+                    .bind(micros_of(now()))
+                    .execute(&mut *c)
+                    .await
+                    .doing(DOING)?;
+                    let found = sqlx::query(
+                        "SELECT * FROM chain_accounts WHERE chain_id = ? AND address = ?",
+                    )
+                    .bind(chain_id)
+                    .bind(&address)
+                    .fetch_one(c)
+                    .await
+                    .doing(DOING)?;
+                    row::account(&found).map(Outcome::Keep)
+                })
+            })
+            .await
+    }
+
+    async fn freeze_account(
+        &self,
+        chain_id: u64,
+        address: &str,
+        reason: &str,
+    ) -> Result<(), StoreError> {
+        const DOING: &str = "freeze an account";
+        let chain_id = stored(DOING, chain_id)?;
+        let (address, reason) = (address.to_owned(), storable(reason));
+        self.writer
+            .write(DOING, move |c| {
+                Box::pin(async move {
+                    let frozen = sqlx::query(
+                        "UPDATE chain_accounts SET frozen_reason = coalesce(frozen_reason, ?3) \
+                         WHERE chain_id = ?1 AND address = ?2",
+                    )
+                    .bind(chain_id)
+                    .bind(address)
+                    .bind(reason)
+                    .execute(c)
+                    .await
+                    .doing(DOING)?;
+                    if frozen.rows_affected() == 0 {
+                        return Err(StoreError::conflict(DOING, "it was never registered"));
+                    }
+                    Ok(Outcome::Keep(()))
+                })
+            })
+            .await
+    }
+
+    async fn open_payments(
+        &self,
+        chain_id: u64,
+        after: Option<(String, u64)>,
+        limit: u32,
+    ) -> Result<Vec<Payment>, StoreError> {
+        let (account, nonce) = match after {
+            Some((account, nonce)) => (account, stored(READ, nonce)?),
+            None => (String::new(), -1),
+        };
+        let mut tx = self.reads.begin().await.doing(READ)?;
+        let rows = sqlx::query(
+            "SELECT n.withdrawal_id FROM withdrawals AS w \
+             JOIN withdrawal_nonces AS n ON n.withdrawal_id = w.id \
+             WHERE w.status IN ('REQUESTED', 'BROADCASTED') AND n.chain_id = ?1 \
+             AND (n.account, n.nonce) > (?2, ?3) ORDER BY n.account, n.nonce LIMIT ?4",
+        )
+        .bind(stored(READ, chain_id)?)
+        .bind(account)
+        .bind(nonce)
+        .bind(limit)
+        .fetch_all(&mut *tx)
+        .await
+        .doing(READ)?;
+        let ids = rows
+            .iter()
+            .map(|r| row::field("withdrawal_nonces", r.uuid("withdrawal_id")))
+            .map(|id| id.map(WithdrawalId::from_uuid))
+            .collect::<Result<Vec<_>, _>>()?;
+        payments(&mut tx, &ids).await
+    }
+
+    async fn conclude(&self, request: Conclude) -> Result<Concluded, StoreError> {
+        let flow = Arc::clone(&self.flow);
+        let concluded = self
+            .writer
+            .write("conclude a withdrawal", move |c| {
+                Box::pin(async move {
+                    let answer = conclude(c, &request, &flow).await?;
+                    let changed = matches!(answer, Concluded::Now { changed: true, .. });
+                    Ok(if changed { Outcome::Keep(answer) } else { Outcome::Undo(answer) })
+                })
+            })
+            .await?;
+        if matches!(concluded, Concluded::Now { changed: true, .. }) {
+            self.wakeup.send();
+        }
+        Ok(concluded)
+    }
+
+    async fn request_broadcast(
+        &self,
+        withdrawal: WithdrawalId,
+        not_within: Duration,
+    ) -> Result<bool, StoreError> {
+        let wrote = self
+            .writer
+            .write("request a broadcast", move |c| {
+                Box::pin(async move {
+                    let wrote = request_broadcast(c, withdrawal, not_within).await?;
+                    Ok(if wrote { Outcome::Keep(true) } else { Outcome::Undo(false) })
+                })
+            })
+            .await?;
+        if wrote {
+            self.wakeup.send();
+        }
+        Ok(wrote)
+    }
+}
+
+/// Withdrawals with all that was signed for them, in the order of `ids`. Unknown ones are left out.
+pub(super) async fn payments(
+    connection: &mut SqliteConnection,
+    ids: &[WithdrawalId],
+) -> Result<Vec<Payment>, StoreError> {
+    let texts = json(&ids.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    let rows = sqlx::query(
+        "SELECT w.* FROM json_each(?) AS asked CROSS JOIN withdrawals AS w ON w.id = asked.value \
+         ORDER BY asked.key",
+    )
+    .bind(&texts)
+    .fetch_all(&mut *connection)
+    .await
+    .doing(READ)?;
+    let mut payments = rows
+        .iter()
+        .map(|r| Ok(Payment { withdrawal: row::withdrawal(r)?, transactions: Vec::new() }))
+        .collect::<Result<Vec<_>, StoreError>>()?;
+    let signed = sqlx::query(
+        "SELECT * FROM signed_transactions \
+         WHERE withdrawal_id IN (SELECT value FROM json_each(?)) ORDER BY id",
+    )
+    .bind(&texts)
+    .fetch_all(connection)
+    .await
+    .doing(READ)?;
+    let signed = signed.iter().map(row::signed_transaction);
+    for transaction in signed.collect::<Result<Vec<SignedTransaction>, _>>()? {
+        let owner = payments.iter_mut().find(|p| p.withdrawal.id == transaction.withdrawal);
+        if let Some(payment) = owner {
+            payment.transactions.push(transaction);
+        }
+    }
+    Ok(payments)
+}
+
+async fn conclude(
+    connection: &mut SqliteConnection,
+    request: &Conclude,
+    flow: &Flow,
+) -> Result<Concluded, StoreError> {
+    let at = now();
+    let mut plan = Plan::new(flow, at, facts(connection, &[request.withdrawal]).await?);
+    let answer = plan.conclude(request);
+    if matches!(answer, Concluded::Now { changed: true, .. }) {
+        write(connection, &plan.into_writes(), at).await?;
+    }
+    Ok(answer)
+}
+
+async fn request_broadcast(
+    connection: &mut SqliteConnection,
+    id: WithdrawalId,
+    not_within: Duration,
+) -> Result<bool, StoreError> {
+    const DOING: &str = "request a broadcast";
+    let found = facts(connection, &[id]).await?;
+    let Some(withdrawal) = found.first().map(|facts| &facts.withdrawal) else { return Ok(false) };
+    let since = micros_of(now()).saturating_sub(micros(not_within));
+    let held_back: bool = sqlx::query(
+        "SELECT EXISTS (SELECT 1 FROM outbox_events WHERE aggregate_id = ?1 \
+         AND status <> 'DONE' AND aggregate_type = 'WITHDRAWAL' \
+         AND event_type = 'BLOCKCHAIN_BROADCAST_REQUESTED' \
+         AND (status <> 'FAILED' OR created_at > ?2)) \
+         OR EXISTS (SELECT 1 FROM outbox_events WHERE aggregate_id = ?1 \
+         AND status = 'DONE' AND aggregate_type = 'WITHDRAWAL' \
+         AND event_type = 'BLOCKCHAIN_BROADCAST_REQUESTED' AND created_at > ?2)",
+    )
+    .bind(id.to_string())
+    .bind(since)
+    .fetch_one(&mut *connection)
+    .await
+    .and_then(|r| r.try_get(0))
+    .doing(DOING)?;
+    let Some(event) = broadcast_event(withdrawal).filter(|_| !held_back) else {
+        return Ok(false);
+    };
+    insert_events(connection, &[event]).await?;
+    Ok(true)
+}
