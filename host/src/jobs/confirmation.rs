@@ -6,9 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
-use super::cycle::{self, Rest};
+use super::cycle::{self, Duty, Rest};
 use crate::chain::{ChainError, ConfirmationPass, EvmChain};
 
 pub struct ConfirmationJob {
@@ -24,7 +25,7 @@ impl ConfirmationJob {
         let pass = self.chain.confirmation_pass(now).await?;
         if pass.confirmed + pass.failed + pass.resent + pass.requested + pass.unclear > 0 {
             tracing::info!(
-                job = "WithdrawalConfirmationJob",
+                job = Self::NAME,
                 network = %self.chain.network(),
                 looked_at = pass.looked_at,
                 confirmed = pass.confirmed,
@@ -39,9 +40,18 @@ impl ConfirmationJob {
     }
 
     pub async fn run(self, stop: CancellationToken) {
-        cycle::run("WithdrawalConfirmationJob", self.poll, stop, async || {
-            self.run_once().await.map(|_| Rest::Nothing)
-        })
-        .await;
+        cycle::run(&self, self.poll, stop).await;
+    }
+}
+
+#[async_trait]
+impl Duty for ConfirmationJob {
+    const NAME: &'static str = "WithdrawalConfirmationJob";
+    type Error = ChainError;
+
+    async fn pass(&self) -> Result<Rest, ChainError> {
+        self.run_once().await?;
+        // What is open waits for blocks: looking again at once would see the same.
+        Ok(Rest::Nothing)
     }
 }

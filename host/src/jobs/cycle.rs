@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 /// Whether a pass left work behind.
@@ -13,21 +14,27 @@ pub(super) enum Rest {
     Nothing,
 }
 
+/// A job's duty, done in passes.
+#[async_trait]
+pub(super) trait Duty: Send + Sync {
+    /// As it stands in logs.
+    const NAME: &'static str;
+    type Error: std::fmt::Display + Send;
+
+    async fn pass(&self) -> Result<Rest, Self::Error>;
+}
+
 /// The longest pause after failed passes.
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
 /// Makes passes until `stop`. A pass in hand is finished. After failed passes the pause doubles, up
 /// to ten seconds, so that a store that is away is not hammered.
-pub(super) async fn run<E: std::fmt::Display>(
-    job: &'static str,
-    poll: Duration,
-    stop: CancellationToken,
-    mut pass: impl AsyncFnMut() -> Result<Rest, E>,
-) {
+pub(super) async fn run<D: Duty>(duty: &D, poll: Duration, stop: CancellationToken) {
+    let job = D::NAME;
     tracing::info!(job, "started");
     let mut failures = 0_u32;
     while !stop.is_cancelled() {
-        let pause = match pass().await {
+        let pause = match duty.pass().await {
             Ok(Rest::More) => {
                 failures = 0;
                 continue;

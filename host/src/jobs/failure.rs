@@ -7,9 +7,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
-use super::cycle::{self, Rest};
+use super::cycle::{self, Duty, Rest};
 use crate::store::{MaintainStore, StoreError};
 
 const BATCH: u32 = 500;
@@ -29,16 +30,23 @@ impl FailureJob {
     pub async fn run_once(&self) -> Result<usize, StoreError> {
         let failed = self.store.fail_hopeless(self.interruptions_max, BATCH).await?;
         for (event, reason) in &failed {
-            tracing::warn!(job = "OutboxFailureJob", event.id = %event, %reason, "an event is FAILED");
+            tracing::warn!(job = Self::NAME, event.id = %event, %reason, "an event is FAILED");
         }
         Ok(failed.len())
     }
 
     pub async fn run(self, stop: CancellationToken) {
-        cycle::run("OutboxFailureJob", self.poll, stop, async || {
-            let full = self.run_once().await? >= BATCH as usize;
-            Ok::<_, StoreError>(if full { Rest::More } else { Rest::Nothing })
-        })
-        .await;
+        cycle::run(&self, self.poll, stop).await;
+    }
+}
+
+#[async_trait]
+impl Duty for FailureJob {
+    const NAME: &'static str = "OutboxFailureJob";
+    type Error = StoreError;
+
+    async fn pass(&self) -> Result<Rest, StoreError> {
+        let full = self.run_once().await? >= BATCH as usize;
+        Ok(if full { Rest::More } else { Rest::Nothing })
     }
 }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
-use super::cycle::{self, Rest};
+use super::cycle::{self, Duty, Rest};
 use crate::store::{MaintainStore, StoreError};
 
 /// Events in one statement.
@@ -31,7 +32,7 @@ impl RetryJob {
         let taken_over = self.store.take_over_lost_leases(BATCH).await?;
         if taken_over > 0 {
             tracing::warn!(
-                job = "OutboxRetryJob",
+                job = Self::NAME,
                 events = taken_over,
                 "took over events of a host that lost its leases"
             );
@@ -41,11 +42,18 @@ impl RetryJob {
     }
 
     pub async fn run(self, stop: CancellationToken) {
-        cycle::run("OutboxRetryJob", self.poll, stop, async || {
-            let pass = self.run_once().await?;
-            let full = pass.promoted.max(pass.taken_over) >= u64::from(BATCH);
-            Ok::<_, StoreError>(if full { Rest::More } else { Rest::Nothing })
-        })
-        .await;
+        cycle::run(&self, self.poll, stop).await;
+    }
+}
+
+#[async_trait]
+impl Duty for RetryJob {
+    const NAME: &'static str = "OutboxRetryJob";
+    type Error = StoreError;
+
+    async fn pass(&self) -> Result<Rest, StoreError> {
+        let pass = self.run_once().await?;
+        let full = pass.promoted.max(pass.taken_over) >= u64::from(BATCH);
+        Ok(if full { Rest::More } else { Rest::Nothing })
     }
 }
