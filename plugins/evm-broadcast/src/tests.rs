@@ -28,7 +28,8 @@ impl Nodes {
     }
 }
 
-fn result(value: Value) -> Reply {
+fn result(value: impl Into<Value>) -> Reply {
+    let value: Value = value.into();
     Reply::json(200, json!({ "jsonrpc": "2.0", "id": 1, "result": value }))
 }
 

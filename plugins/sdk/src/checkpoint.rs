@@ -54,3 +54,25 @@ pub fn save<T: Serialize>(value: &T) -> Result<(), CheckpointError> {
         .map_err(|error| CheckpointError::Unreadable(error.to_string()))?;
     backend::checkpoint_save(&bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::FakeHost;
+
+    #[test]
+    fn what_another_release_saved_is_an_error_and_not_a_panic() {
+        let _host = FakeHost::new();
+        assert_eq!(save(&"text"), Ok(()));
+        assert!(matches!(load::<u8>(), Err(CheckpointError::Unreadable(_))));
+    }
+
+    #[test]
+    fn the_host_can_fail() {
+        let host = FakeHost::new();
+        host.fail_checkpoint(CheckpointError::Unavailable("the lease is lost".into()));
+        assert!(matches!(save(&1), Err(CheckpointError::Unavailable(_))));
+        assert_eq!(load::<u8>(), Ok(None), "nothing was saved");
+        assert_eq!(host.checkpoint::<u8>(), None);
+    }
+}

@@ -229,3 +229,57 @@ impl From<SignError> for Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::JsonError;
+
+    fn flaw() -> JsonError {
+        JsonError { path: "amount".into(), message: "expected a string".into() }
+    }
+
+    #[test]
+    fn every_error_becomes_the_verdict_that_is_safe() {
+        let text = String::from("why");
+        let cases: [(Failure, &str); 17] = [
+            (PayloadError(flaw()).into(), "reject"),
+            (SettingsError(flaw()).into(), "retry"),
+            (HttpError::Invalid(text.clone()).into(), "reject"),
+            (HttpError::Denied(text.clone()).into(), "retry"),
+            (HttpError::NotSent(text.clone()).into(), "retry"),
+            (HttpError::MayHaveBeenSent(text.clone()).into(), "unknown"),
+            (BodyError { status: 200, source: flaw() }.into(), "unknown"),
+            (SecretError::Denied(text.clone()).into(), "reject"),
+            (SecretError::Unavailable(text.clone()).into(), "retry"),
+            (CheckpointError::TooLarge(text.clone()).into(), "reject"),
+            (CheckpointError::Unavailable(text.clone()).into(), "retry"),
+            (PublishError::Denied(text.clone()).into(), "reject"),
+            (PublishError::Refused(text.clone()).into(), "reject"),
+            (PublishError::Unavailable(text.clone()).into(), "retry"),
+            (SignError::Refused(text.clone()).into(), "reject"),
+            (SignError::Wait(text.clone()).into(), "defer"),
+            (SignError::Unavailable(text).into(), "retry"),
+        ];
+        for (failure, expected) in cases {
+            let verdict = match &failure {
+                Failure::Retry { .. } => "retry",
+                Failure::Unknown(_) => "unknown",
+                Failure::Defer(_) => "defer",
+                Failure::Reject(_) => "reject",
+            };
+            assert_eq!(verdict, expected, "{failure}");
+        }
+    }
+
+    #[test]
+    fn a_receipt_is_put_together_step_by_step() {
+        let receipt = done()
+            .detail(serde_json::json!({ "ref": 1 }))
+            .broadcasted()
+            .follow_up("NEXT", serde_json::json!({ "a": null }));
+        assert_eq!(receipt.detail.as_deref(), Some(r#"{"ref":1}"#));
+        assert_eq!(receipt.transition, Some(Transition::Broadcasted));
+        assert_eq!(receipt.follow_ups[0].payload, r#"{"a":null}"#);
+    }
+}

@@ -181,3 +181,72 @@ impl Request {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{FakeHost, Reply};
+
+    #[test]
+    fn a_request_goes_out_as_it_was_put_together() {
+        let host = FakeHost::new();
+        host.reply(Reply::status(200));
+        let response = post("HTTPS://a.example/x?y=1#part")
+            .header("X-One", "1")
+            .bearer("token")
+            .form(&[("a b", "c&d"), ("e", "é")])
+            .timeout(Duration::from_millis(250))
+            .send();
+        assert_eq!(response.map(|it| it.status()), Ok(200));
+        let request = &host.requests()[0];
+        assert_eq!(
+            (request.method.as_str(), request.url.as_str()),
+            ("POST", "https://a.example/x?y=1")
+        );
+        assert_eq!(request.header("x-one"), Some("1"));
+        assert_eq!(request.header("authorization"), Some("Bearer token"));
+        assert_eq!(request.header("content-type"), Some("application/x-www-form-urlencoded"));
+        assert_eq!(request.header("content-length"), Some("20"));
+        assert_eq!(request.text(), "a%20b=c%26d&e=%C3%A9");
+        assert_eq!(request.timeout, Some(Duration::from_millis(250)));
+    }
+
+    #[test]
+    fn the_last_body_wins_and_has_one_type() {
+        let host = FakeHost::new();
+        host.reply(Reply::status(200));
+        let _ = put("http://a.example").json(&1).json_text("{}").send();
+        let request = &host.requests()[0];
+        assert_eq!(request.text(), "{}");
+        let types = request.headers.iter().filter(|(name, _)| name == "Content-Type").count();
+        assert_eq!(types, 1);
+    }
+
+    #[test]
+    fn what_is_malformed_is_not_sent() {
+        let host = FakeHost::new();
+        for request in [
+            get("a.example"),
+            get("http://a.example").header("two words", "1"),
+            get("http://a.example").header("", "1"),
+            get("http://a.example").header("X", "line\r\nInjected: 1"),
+            get("http://a.example").bearer("se\ncret"),
+        ] {
+            let error = request.send().unwrap_err();
+            assert!(matches!(error, HttpError::Invalid(_)), "{error}");
+            assert!(!error.to_string().contains("cret"), "a value may be a secret");
+        }
+        assert!(host.requests().is_empty());
+    }
+
+    #[test]
+    fn an_answer_that_is_shorter_than_promised_broke_off() {
+        let host = FakeHost::new();
+        host.reply(Reply::text(200, "abc").header("Content-Length", "4"))
+            .reply(Reply::text(200, "abc").header("Content-Length", "3"))
+            .reply(Reply::status(200).header("Content-Length", "4"));
+        assert!(matches!(get("http://a.example").send(), Err(HttpError::MayHaveBeenSent(_))));
+        assert!(get("http://a.example").send().is_ok());
+        assert!(Request::new("HEAD", "http://a.example").send().is_ok());
+    }
+}
