@@ -14,7 +14,7 @@ use crate::store::plan::{EventUpdate, Plan, Planned, UnknownAfter, micros};
 use crate::store::row::{self, ColumnError, Columns};
 use crate::store::{LeaseRef, Settled, Settlement, StoreError};
 
-pub(super) const SETTLE: &str = "\
+const SETTLE: &str = "\
     UPDATE outbox_events AS e SET status = s.status, \
     attempt_count = e.attempt_count + s.attempts, \
     deferral_count = e.deferral_count + s.deferrals, \

@@ -16,13 +16,14 @@ use crate::store::row::{self, ColumnError, Columns};
 use crate::store::{LeaseRef, Settled, Settlement, StoreError};
 
 /// The batch is read once, and its rows look their events up: joined the other way round, each
-/// batch would cost its square.
-pub(super) const SETTLE: &str = "\
+/// batch would cost its square. The index is named because statistics that were taken while
+/// nothing was PROCESSING make the planner think that those rows are none.
+pub(in crate::store) const SETTLE: &str = "\
     WITH s AS MATERIALIZED (SELECT value ->> 0 AS event_id, value ->> 1 AS token, \
     value ->> 2 AS new_status, value ->> 3 AS attempts, value ->> 4 AS deferrals, \
     value ->> 5 AS unknown, value ->> 6 AS error, value ->> 7 AS code, value ->> 8 AS said, \
     value ->> 9 AS digest, value ->> 10 AS retry_after FROM json_each(?1)) \
-    UPDATE outbox_events INDEXED BY outbox_events_processing SET status = s.new_status, \
+    UPDATE outbox_events INDEXED BY outbox_events_id SET status = s.new_status, \
     attempt_count = attempt_count + s.attempts, deferral_count = deferral_count + s.deferrals, \
     outcome_unknown = coalesce(s.unknown, outcome_unknown), \
     last_error = coalesce(s.error, last_error), failure_code = s.code, \
