@@ -23,6 +23,7 @@ on_both_stores!(
     only_a_live_broadcast_of_an_open_withdrawal_signs,
     the_rules_see_what_else_is_in_flight,
     a_caller_that_goes_away_while_signing_undoes_it,
+    a_withdrawal_that_is_being_signed_cannot_fail_meanwhile,
     signed_bytes_and_nonces_are_never_changed,
     broadcasted_takes_the_newest_hash,
     something_signed_keeps_a_withdrawal_from_failing,
@@ -83,6 +84,25 @@ struct NeverEnds;
 impl SigningRules for NeverEnds {
     async fn sign(&self, _: &SigningSituation) -> Result<NewSignedTransaction, SigningRefusal> {
         std::future::pending().await
+    }
+}
+
+/// Signs when it is told to.
+#[derive(Default)]
+struct Waits {
+    begun: tokio::sync::Notify,
+    go: tokio::sync::Notify,
+}
+
+#[async_trait]
+impl SigningRules for Waits {
+    async fn sign(
+        &self,
+        situation: &SigningSituation,
+    ) -> Result<NewSignedTransaction, SigningRefusal> {
+        self.begun.notify_one();
+        self.go.notified().await;
+        Signer::new().sign(situation).await
     }
 }
 
@@ -289,6 +309,28 @@ async fn a_caller_that_goes_away_while_signing_undoes_it(world: &World) {
     task.abort();
     assert_eq!(signed(world, &event).await.nonce, 7);
     assert_eq!(world.count("signed_transactions").await, 1);
+}
+
+async fn a_withdrawal_that_is_being_signed_cannot_fail_meanwhile(world: &World) {
+    registered(world).await;
+    let (withdrawal, event) = broadcast_of(world).await;
+    let rules = Waits::default();
+    let fail = vec![Transition::Fail { reason: "no".into() }];
+    let signing = world.store.sign_payment(request(&event, false), &rules);
+    let failing = async {
+        rules.begun.notified().await;
+        let failing = conclude(world, &withdrawal, fail);
+        tokio::pin!(failing);
+        // It waits for the signature, and then sees it.
+        let early = tokio::time::timeout(Duration::from_millis(200), &mut failing).await;
+        assert!(early.is_err(), "{early:?}");
+        rules.go.notify_one();
+        failing.await
+    };
+    let (signing, failing) = tokio::join!(signing, failing);
+    assert!(matches!(signing.unwrap(), Signing::Signed(_)));
+    assert!(matches!(failing, Concluded::Refused(_)), "{failing:?}");
+    assert_eq!(world.status(withdrawal.id).await, "REQUESTED");
 }
 
 async fn signed_bytes_and_nonces_are_never_changed(world: &World) {

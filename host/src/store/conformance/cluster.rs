@@ -81,7 +81,8 @@ fn start() -> Option<Cluster> {
         }
         said.push_str(&line);
     }
-    panic!("postgres did not start: {said}");
+    let ended = owner.wait();
+    panic!("postgres did not start: {ended:?} {said}");
 }
 
 /// The newest of Debian's folders, or the one on the path.

@@ -8,10 +8,10 @@ use uuid::Uuid;
 
 use super::Postgres;
 use super::row::event_columns;
-use crate::domain::{EventId, OutboxEvent};
+use crate::domain::{EventId, EventType, OutboxEvent};
 use crate::store::error::Doing;
-use crate::store::plan::micros;
 use crate::store::row::{self, Columns};
+use crate::store::writes::micros;
 use crate::store::{CLAIM_MAX, Claim, DispatchStore, LeaseRef, Settled, Settlement, StoreError};
 
 /// The oldest due events of one type that no other host is just taking. One that never began and
@@ -51,7 +51,7 @@ impl DispatchStore for Postgres {
         if limit == 0 {
             return Ok(Vec::new());
         }
-        let among = request.ordered_among.iter().map(|t| t.as_str()).collect::<Vec<_>>();
+        let among = request.ordered_among.iter().map(EventType::as_str).collect::<Vec<_>>();
         let sql = if among.is_empty() { CLAIM } else { CLAIM_IN_ORDER };
         let mut query = sqlx::query(sql)
             .bind(request.event_type.as_str())

@@ -8,10 +8,10 @@ use tokio::sync::watch;
 use super::write::{json, micros_of};
 use super::writer::Outcome;
 use super::{Sqlite, now};
-use crate::domain::{EventId, OutboxEvent};
+use crate::domain::{EventId, EventType, OutboxEvent};
 use crate::store::error::Doing;
-use crate::store::plan::micros;
 use crate::store::row::{self, Columns};
+use crate::store::writes::micros;
 use crate::store::{CLAIM_MAX, Claim, DispatchStore, LeaseRef, Settled, Settlement, StoreError};
 
 /// The oldest due events of one type. One that never began and is past `valid_until` is left to
@@ -50,7 +50,7 @@ impl DispatchStore for Sqlite {
         if limit == 0 {
             return Ok(Vec::new());
         }
-        let ordered_among = request.ordered_among.iter().map(|t| t.as_str()).collect::<Vec<_>>();
+        let ordered_among = request.ordered_among.iter().map(EventType::as_str).collect::<Vec<_>>();
         let sql = if ordered_among.is_empty() { CLAIM } else { CLAIM_IN_ORDER };
         let ordered_among = json(&ordered_among)?;
         let event_type = request.event_type.as_str().to_owned();

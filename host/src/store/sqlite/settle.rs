@@ -8,11 +8,12 @@ use sqlx::sqlite::SqliteConnection;
 use super::write::{facts, json, micros_of, write};
 use super::writer::Outcome;
 use super::{Sqlite, now};
-use crate::domain::{EventId, Flow, LeaseToken, Timestamp};
+use crate::domain::{EventId, FailureCode, Flow, LeaseToken, Timestamp};
 use crate::store::batch::{Batch, Concerned, DOING, Held};
 use crate::store::error::Doing;
-use crate::store::plan::{EventUpdate, Plan, Planned, UnknownAfter, micros};
+use crate::store::plan::{Plan, Planned};
 use crate::store::row::{self, ColumnError, Columns};
+use crate::store::writes::{EventUpdate, UnknownAfter, micros};
 use crate::store::{LeaseRef, Settled, Settlement, StoreError};
 
 /// The batch is read once, and its rows look their events up: joined the other way round, each
@@ -127,7 +128,7 @@ fn update_row(update: &EventUpdate) -> impl serde::Serialize + '_ {
         update.deferrals_added,
         unknown,
         &update.last_error,
-        update.failure_code.map(|code| code.as_str()),
+        update.failure_code.map(FailureCode::as_str),
         &update.detail,
         &update.release_digest,
         update.retry_after.map(micros),
