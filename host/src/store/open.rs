@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use sqlx::error::DatabaseError;
+
 use super::Store;
 use super::postgres::Postgres;
 use super::sqlite::Sqlite;
@@ -154,7 +156,7 @@ impl OpenError {
             // BUSY and LOCKED; CORRUPT and NOTADB.
             Some(5 | 6) => Self::Locked { cause },
             Some(11 | 26) => Self::Damaged { cause },
-            Some(_) | None => match error.as_database_error().and_then(|e| e.code()) {
+            Some(_) | None => match error.as_database_error().and_then(DatabaseError::code) {
                 // Syntax errors and missing rights: the schema is what cannot be made.
                 Some(code) if code.starts_with("42") => Self::Migration { cause },
                 _ => Self::Unreachable { cause },
