@@ -155,8 +155,8 @@ fn everything_that_is_wrong_is_told_at_once_with_its_place() {
          plugins, dispatch, flow, networks, broker, secrets, log\n\
          tidegate.toml:3:1: store.url: must begin with sqlite: or postgres:\n\
          tidegate.toml:6:9: dispatch.batch: must be an integer from 1 to 1000\n\
-         tidegate.toml:7:9: dispatch.lease: \"10\" is no duration: write a whole number and ms, s, \
-         m, h or d, such as \"10s\"\n\
+         tidegate.toml:7:9: dispatch.lease: \"10\" is no duration: write a whole number and one of \
+         ms, s, m, h, d, such as \"10s\"\n\
          tidegate.toml:9:10: log.format: \"xml\" is no format: write \"text\" or \"json\"\n\
          tidegate.toml:10:2: surprise: is no key here: the keys are listen, http, store, tokens, \
          plugins, dispatch, flow, networks, broker, secrets, log"
