@@ -58,7 +58,7 @@ pub mod testing;
 mod verdict;
 mod withdrawal;
 
-/// The examples of the README, compiled and run as they stand there.
+/// The plugin in the README, compiled as it stands there.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 mod readme {}
