@@ -425,4 +425,19 @@ mod tests {
             assert!(error.contains(message), "{error}\ndoes not contain {message}");
         }
     }
+
+    #[test]
+    fn the_examples_of_the_readme_are_manifests_and_show_the_defaults() {
+        let blocks: Vec<&str> = include_str!("../../../README.md")
+            .split("```toml\n")
+            .filter_map(|rest| rest.split_once("```").map(|(block, _)| block))
+            .filter(|block| block.starts_with("# plugin.toml"))
+            .collect();
+        assert_eq!(blocks.len(), 2, "the README has another number of manifests");
+        for block in blocks {
+            let manifest = parse(block).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(manifest.limits, Limits::default());
+            assert_eq!(manifest.retry, RetryPolicy::default());
+        }
+    }
 }

@@ -144,7 +144,7 @@ impl Lane {
             ordered_among: if manifest.ordered { &manifest.handles } else { &[] },
         };
         let events = job.store.claim(claim).await?;
-        let full = events.len() as u32 >= limit;
+        let full = events.len() >= limit as usize;
         let routes = job.registry.current();
         let mut given_back = Vec::new();
         for event in events {
