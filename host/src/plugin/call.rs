@@ -12,7 +12,7 @@ use super::bindings::imported::log::Level;
 use super::bindings::imported::types::Finding;
 use super::engine::SandboxEngine;
 use super::receipt;
-use super::release::Release;
+use super::release::{Release, ReleaseError};
 use super::services::Work;
 use super::state::{CallFacts, CallState, Services};
 use crate::domain::{EventState, OutboxEvent, Outcome, WithdrawalRequest};
@@ -145,6 +145,30 @@ impl Release {
             .await
             .map_err(|aborted| unknown(aborted.into_outcome()))?;
         answer.map_err(|failure| unknown(explain(&facts, failure)))
+    }
+
+    /// Instantiates the component once and looks at the types of its exports, before it becomes
+    /// live: what is wrong with them would else show only at the first event.
+    ///
+    /// # Errors
+    /// [`ReleaseError::DoesNotStart`].
+    pub async fn rehearse(&self, engine: &SandboxEngine) -> Result<(), ReleaseError> {
+        let facts = Arc::new(CallFacts::new(Arc::clone(&self.facts), None, String::new(), None));
+        self.call(engine, &facts, async |instance, store| {
+            self.exports.handler.load(&mut *store, &instance)?;
+            if let Some(reconciler) = &self.exports.reconciler {
+                reconciler.load(&mut *store, &instance)?;
+            }
+            if let Some(chain) = &self.exports.chain {
+                chain.load(&mut *store, &instance)?;
+            }
+            Ok(())
+        })
+        .await
+        .map_err(|aborted| ReleaseError::DoesNotStart {
+            plugin: self.facts.manifest.name.clone(),
+            cause: aborted.reason,
+        })
     }
 
     /// Asks the plugin to judge a withdrawal before anything is written. It has no grant meanwhile,

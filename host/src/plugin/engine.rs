@@ -147,3 +147,17 @@ impl Drop for Ticker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_more_than_its_share_of_the_pool_takes_more_places() {
+        for (memories, tables, weight) in
+            [(0, 0, 1), (1, 3, 1), (2, 4, 1), (3, 4, 2), (1, 5, 2), (8, 16, 4)]
+        {
+            assert_eq!(SandboxEngine::weight(memories, tables), weight, "{memories} {tables}");
+        }
+    }
+}

@@ -97,6 +97,8 @@ pub enum ReleaseError {
     MissingGrant { plugin: String, import: String, grant: &'static str },
     #[error("{plugin}: the component does not export {CONTRACT}handler@0.1.0")]
     NoHandler { plugin: String },
+    #[error("{plugin}: the component cannot be started: {cause}")]
+    DoesNotStart { plugin: String, cause: String },
     #[error("{plugin}: the component needs {what}")]
     TooHungry { plugin: String, what: String },
 }
@@ -239,11 +241,10 @@ fn interface(import: &str) -> Option<&str> {
 }
 
 fn is_wasi(import: &str) -> bool {
-    import.split_once('@').is_some_and(|(name, version)| {
-        let linked =
-            |known: &&str| name == **known || known.ends_with('/') && name.starts_with(**known);
-        version.starts_with("0.2.") && WASI.iter().any(|known| linked(&known))
-    })
+    let Some((name, version)) = import.split_once('@') else { return false };
+    // A package, or one interface.
+    let linked = |known: &str| name == known || known.ends_with('/') && name.starts_with(known);
+    version.starts_with("0.2.") && WASI.into_iter().any(linked)
 }
 
 /// Refuses what could never run, and says how many places of the pool an instance takes.

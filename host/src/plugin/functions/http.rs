@@ -108,11 +108,11 @@ fn add_headers(
     Ok(())
 }
 
-fn bounded(facts: &CallFacts, request: Request<WasiBody>) -> Request<WasiBody> {
+fn bounded(facts: &Arc<CallFacts>, request: Request<WasiBody>) -> Request<WasiBody> {
     let left = facts.release.manifest.limits.request_body;
+    let facts = Arc::clone(facts);
     request.map(|body| {
-        BoundedBody { body, left, too_large: Error::HttpRequestBodySize, pause: None }
-            .boxed_unsync()
+        BoundedBody { body, left, side: Side::Request, facts, pause: None }.boxed_unsync()
     })
 }
 
@@ -130,7 +130,7 @@ async fn drain(request: Request<WasiBody>, bytes_max: u64) {
 }
 
 async fn send(
-    facts: &CallFacts,
+    facts: &Arc<CallFacts>,
     mut request: Request<WasiBody>,
     options: RequestOptions,
 ) -> Result<Answer, Error> {
@@ -161,7 +161,8 @@ async fn send(
         BoundedBody {
             body: body.map_err(|_| Error::HttpResponseIncomplete).boxed_unsync(),
             left: limits.response_body,
-            too_large: Error::HttpResponseBodySize,
+            side: Side::Answer,
+            facts: Arc::clone(facts),
             pause: Some(pause),
         }
         .boxed_unsync()
@@ -187,9 +188,7 @@ fn translate(facts: &CallFacts, error: &hyper_util::client::legacy::Error) -> Er
         }
         if cause.downcast_ref::<Error>().is_some_and(|e| matches!(e, Error::HttpRequestBodySize(_)))
         {
-            let max = facts.release.manifest.limits.request_body;
-            facts.note(format!("limit of {max} bytes of a request's body reached"));
-            return Error::HttpRequestBodySize(Some(max));
+            return Error::HttpRequestBodySize(Some(facts.release.manifest.limits.request_body));
         }
         source = cause.source();
     }
@@ -200,8 +199,28 @@ fn translate(facts: &CallFacts, error: &hyper_util::client::legacy::Error) -> Er
 struct BoundedBody {
     body: WasiBody,
     left: u64,
-    too_large: fn(Option<u64>) -> Error,
+    side: Side,
+    facts: Arc<CallFacts>,
     pause: Option<Pause>,
+}
+
+#[derive(Clone, Copy)]
+enum Side {
+    Request,
+    Answer,
+}
+
+impl BoundedBody {
+    fn too_large(&self) -> Error {
+        let limits = &self.facts.release.manifest.limits;
+        let (whose, max, error): (_, _, fn(Option<u64>) -> Error) = match self.side {
+            Side::Request => ("a request's", limits.request_body, Error::HttpRequestBodySize),
+            Side::Answer => ("an answer's", limits.response_body, Error::HttpResponseBodySize),
+        };
+        // Not every guest passes the reason on.
+        self.facts.note(format!("limit of {max} bytes of {whose} body reached"));
+        error(Some(max))
+    }
 }
 
 struct Pause {
@@ -228,7 +247,7 @@ impl Body for BoundedBody {
                 let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
                 match self.left.checked_sub(bytes) {
                     Some(left) => self.left = left,
-                    None => return Poll::Ready(Some(Err((self.too_large)(None)))),
+                    None => return Poll::Ready(Some(Err(self.too_large()))),
                 }
                 if let Some(pause) = &mut self.pause {
                     let next = tokio::time::Instant::now() + pause.allowed;

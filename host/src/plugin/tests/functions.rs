@@ -22,7 +22,7 @@ fn bytes(outcome: crate::domain::Outcome) -> u64 {
 async fn a_checkpoint_is_found_in_the_next_call() {
     let release = hostile("").await;
     let fakes = Fakes::new();
-    let load = || attempt(&release, &fakes.services(), json!({"do": "load"}));
+    let load = async || attempt(&release, &fakes.services(), json!({"do": "load"})).await;
     assert_eq!(detail(load().await), json!(null));
     attempt(&release, &fakes.services(), json!({"do": "save", "bytes": 10})).await;
     assert_eq!(bytes(load().await), 8, "two of the bytes are quotation marks");
@@ -32,10 +32,8 @@ async fn a_checkpoint_is_found_in_the_next_call() {
 async fn a_checkpoint_beyond_the_limit_is_refused_and_changes_nothing() {
     let release = hostile("[limits]\ncheckpoint = \"100B\"").await;
     let fakes = Fakes::new();
-    let save = |bytes: usize| {
-        let services = fakes.services();
-        let release = &release;
-        async move { attempt(release, &services, json!({"do": "save", "bytes": bytes})).await }
+    let save = async |bytes: usize| {
+        attempt(&release, &fakes.services(), json!({"do": "save", "bytes": bytes})).await
     };
     detail(save(100).await);
     assert_reject(&save(101).await, "checkpoint limit of 100 bytes reached: 101 given");
@@ -140,10 +138,7 @@ async fn a_network_that_is_not_granted_is_not_signed_for() {
 async fn a_granted_network_is_signed_for() {
     let release = hostile("").await;
     let fakes = Fakes::new();
-    let act = |payload| {
-        let (release, services) = (&release, fakes.services());
-        async move { detail(attempt(release, &services, payload).await) }
-    };
+    let act = async |payload| detail(attempt(&release, &fakes.services(), payload).await);
     let terms = act(json!({"do": "terms", "text": "eip155:31337"})).await;
     assert_eq!(terms, json!({"account": "0xA", "decimals": 18}));
     assert_eq!(act(json!({"do": "signed"})).await, json!(null));
@@ -187,10 +182,9 @@ async fn a_granted_topic_gets_the_message() {
 async fn messages_are_bounded_in_number_and_size() {
     let release = hostile("[limits]\nrequests = 2\nrequest_body = \"10B\"").await;
     let fakes = Fakes::new();
-    let publish = |count: u32, bytes: usize| {
+    let publish = async |count: u32, bytes: usize| {
         let payload = json!({"do": "publish", "text": "granted", "count": count, "bytes": bytes});
-        let (release, services) = (&release, fakes.services());
-        async move { attempt(release, &services, payload).await }
+        attempt(&release, &fakes.services(), payload).await
     };
     detail(publish(2, 10).await);
     assert_reject(&publish(1, 11).await, "limit of 10 bytes of a message's body reached");

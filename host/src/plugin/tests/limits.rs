@@ -83,19 +83,17 @@ async fn an_allocation_without_end_is_stopped_by_name() {
 
 #[tokio::test]
 async fn a_memory_of_exactly_the_limit_is_allowed() {
-    let grow = |pages: u32| {
-        format!(
+    let grown = async |pages: u32| {
+        let grow = format!(
             "(if (i32.eq (memory.grow (i32.const {pages})) (i32.const -1)) (then unreachable)) \
              i32.const 1024"
-        )
+        );
+        let release = release(&wat::plugin("", &grow, ""), "[limits]\nmemory = \"1MiB\"");
+        attempt(&release, &services(), json!({})).await
     };
-    let limits = "[limits]\nmemory = \"1MiB\"";
-    let outcome =
-        attempt(&release(&wat::plugin("", &grow(15), ""), limits), &services(), json!({}));
-    assert!(matches!(outcome.await, Outcome::Done(_)));
-    let outcome =
-        attempt(&release(&wat::plugin("", &grow(16), ""), limits), &services(), json!({}));
-    assert_retry(&outcome.await, "memory limit 1MiB reached");
+    // One of the sixteen is there from the start.
+    assert!(matches!(grown(15).await, Outcome::Done(_)));
+    assert_retry(&grown(16).await, "memory limit 1MiB reached");
 }
 
 #[tokio::test]
@@ -125,7 +123,7 @@ async fn random_bytes_are_bounded() {
     let payload = |bytes: u32| json!({"do": "random", "bytes": bytes});
     let given = attempt(&release, &services(), payload(64 << 10)).await;
     assert_eq!(detail(given), json!(64 << 10));
-    assert_retry(&attempt(&release, &services(), payload((64 << 10) + 1)).await, "random");
+    assert_retry(&attempt(&release, &services(), payload((64 << 10) + 1)).await, "limit 65536");
 }
 
 #[tokio::test]
@@ -174,10 +172,7 @@ async fn an_answers_body_is_bounded() {
         if fits {
             assert_eq!(detail(outcome), json!({"status": 200, "bytes": bytes}));
         } else {
-            assert_unknown(
-                &outcome,
-                "the answer is larger than the manifest's limits.response_body",
-            );
+            assert_unknown(&outcome, "limit of 10000 bytes of an answer's body reached");
         }
     }
 }
@@ -190,7 +185,7 @@ async fn an_answer_in_chunks_without_end_is_bounded() {
     let limits = "[limits]\nresponse_body = \"10000B\"\n[grants]\n";
     let release = hostile(&format!("{limits}{}", server.grant())).await;
     let outcome = attempt(&release, &services(), json!({"do": "call", "url": server.url()})).await;
-    assert_unknown(&outcome, "limits.response_body");
+    assert_unknown(&outcome, "limit of 10000 bytes of an answer's body reached");
 }
 
 #[tokio::test]
@@ -277,5 +272,5 @@ async fn a_long_log_line_is_cut() {
     let text = "x".repeat(100_000);
     detail(attempt(&release, &services(), json!({"do": "log", "text": text})).await);
     let lines = log.lines("xxx");
-    assert!(lines[0].len() < 5_000 && lines[0].ends_with('…'), "{} bytes", lines[0].len());
+    assert!(lines[0].len() < 5_000 && lines[0].contains("x… "), "{} bytes", lines[0].len());
 }

@@ -53,8 +53,8 @@ fn a_component_without_a_handler_is_refused() {
     assert_refused(&wat::binary("(component)"), "does not export tidegate:plugin/handler@0.1.0");
 }
 
-#[test]
-fn a_handler_of_another_shape_is_refused() {
+#[tokio::test]
+async fn a_handler_of_another_shape_is_refused_before_it_is_live() {
     let wasm = wat::binary(
         r#"(component
             (component $inner
@@ -65,7 +65,31 @@ fn a_handler_of_another_shape_is_refused() {
             (instance $i (instantiate $inner))
             (export "tidegate:plugin/handler@0.1.0" (instance $i)))"#,
     );
-    assert_refused(&wasm, "handle");
+    assert_does_not_start(&wasm, "handle").await;
+}
+
+async fn assert_does_not_start(wasm: &[u8], said: &str) {
+    let release = release(wasm, "[limits]\ntimeout = \"100ms\"");
+    let error = release.rehearse(&ENGINE).await.unwrap_err().to_string();
+    assert!(error.starts_with("hostile: the component cannot be started: "), "{error}");
+    assert!(error.contains(said), "{said:?} is not in {error:?}");
+}
+
+#[tokio::test]
+async fn a_component_that_cannot_start_is_refused_before_it_is_live() {
+    for (start, said) in [("unreachable", "trapped"), ("(loop br 0)", "time limit 100ms reached")] {
+        let start = format!("(func $start {start}) (start $start)");
+        assert_does_not_start(&wat::plugin(&start, "i32.const 1024", ""), said).await;
+    }
+}
+
+#[tokio::test]
+async fn a_component_that_fits_passes_the_rehearsal() {
+    for wasm in [&components().await.noop, &components().await.hostile] {
+        assert_eq!(release(wasm, "").rehearse(&ENGINE).await, Ok(()));
+    }
+    let small = wat::plugin("", "i32.const 1024", "");
+    assert_eq!(release(&small, "").rehearse(&ENGINE).await, Ok(()));
 }
 
 #[test]
@@ -103,13 +127,13 @@ fn more_memory_at_once_than_the_manifest_allows_is_refused() {
 
 #[test]
 fn more_parts_than_the_pool_has_room_for_are_refused() {
-    assert_refused(&wat::with_modules("(memory 1)", 9), "9 memories; a component may have 8");
-    assert_refused(
-        &wat::with_modules("(table 1 funcref)", 17),
-        "17 tables; a component may have 16",
-    );
-    assert_refused(&wat::with_modules("(table 50001 funcref)", 1), "50001");
-    assert_refused(&wat::with_modules("", 65), "65");
+    for (module, count) in
+        [("(memory 1)", 9), ("(table 1 funcref)", 17), ("(table 50001 funcref)", 1), ("", 65)]
+    {
+        // The pool's own words, or ours where there is none.
+        let number = if count == 1 { 50_001 } else { count };
+        assert_refused(&wat::with_modules(module, count), &number.to_string());
+    }
 }
 
 #[tokio::test]

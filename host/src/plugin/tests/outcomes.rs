@@ -12,7 +12,7 @@ use super::components::{
 use super::fakes::{Fakes, services};
 use super::server::{Answer, Server, header};
 use crate::domain::Outcome;
-use crate::plugin::Release;
+use crate::plugin::{PublishError, Release};
 
 const QUICK: &str = "[limits]\ntimeout = \"300ms\"\n";
 
@@ -103,13 +103,31 @@ async fn a_refused_connection_was_not_sent() {
 }
 
 #[tokio::test]
-async fn a_refused_message_was_not_sent() {
-    // The guest goes on after the refusal only by returning it, so the host's own word is asked for.
+async fn a_trap_after_what_did_not_leave_the_host_is_a_retry() {
+    let origin = deserted().await;
+    let grants = format!("[grants]\nhttp = [{{ origin = \"{origin}\", private = true }}]");
+    let release = hostile(&grants).await;
     let fakes = Fakes::new();
-    *fakes.publish_error.lock().unwrap() =
-        Some(crate::plugin::PublishError::Refused("too large".into()));
-    let payload = json!({"do": "publish", "text": "granted"});
-    assert_reject(&attempt(&hostile("").await, &fakes.services(), payload).await, "too large");
+    *fakes.publish_error.lock().unwrap() = Some(PublishError::Refused("too large".into()));
+    for first in [
+        json!({"do": "call", "url": origin}),
+        json!({"do": "forbidden_call"}),
+        json!({"do": "publish", "text": "granted"}),
+        json!({"do": "publish", "text": "denied"}),
+    ] {
+        let mut payload = first;
+        payload["then"] = "trap".into();
+        payload["regardless"] = true.into();
+        assert_retry(&attempt(&release, &fakes.services(), payload).await, "trapped");
+    }
+}
+
+#[tokio::test]
+async fn a_trap_after_a_message_that_nobody_confirmed_leaves_the_outcome_unknown() {
+    let fakes = Fakes::new();
+    *fakes.publish_error.lock().unwrap() = Some(PublishError::Unavailable("no ack".into()));
+    let payload = json!({"do": "publish", "text": "granted", "then": "trap", "regardless": true});
+    assert_unknown(&attempt(&hostile("").await, &fakes.services(), payload).await, "trapped");
 }
 
 #[tokio::test]

@@ -49,9 +49,9 @@ pub(super) fn plugin(fields: &str, handle: &str, post: &str) -> Vec<u8> {
                 (export $failure "failure" (type $failure-shape))
                 (func $handle (param "event" $event) (result (result $receipt (error $failure)))
                     (canon lift (core func $core "handle")
-                        (memory $core "memory")
-                        (realloc (func $core "realloc"))
-                        (post-return (func $core "post"))))
+                        (memory (core memory $core "memory"))
+                        (realloc (core func $core "realloc"))
+                        (post-return (core func $core "post"))))
                 (export "handle" (func $handle)))
             (instance $handler-instance (instantiate $handler))
             (export "tidegate:plugin/handler@0.1.0" (instance $handler-instance)))"#

@@ -18,6 +18,9 @@ struct Payload {
     deed: Deed,
     /// What to do once the first deed went well.
     then: Option<Deed>,
+    /// Whether it is done even if the first deed did not go well.
+    #[serde(default)]
+    regardless: bool,
     /// What to do when it is asked what happened. Without it, nothing did.
     reconcile: Option<Deed>,
     #[serde(default)]
@@ -125,10 +128,10 @@ enum Deed {
 
 impl Payload {
     fn act(&self) -> Result<Receipt, Failure> {
-        let receipt = self.carry_out(self.deed)?;
+        let first = self.carry_out(self.deed);
         match self.then {
-            Some(deed) => self.carry_out(deed),
-            None => Ok(receipt),
+            Some(deed) if first.is_ok() || self.regardless => self.carry_out(deed),
+            _ => first,
         }
     }
 
