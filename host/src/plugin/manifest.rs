@@ -170,7 +170,6 @@ struct RawRetry {
     #[serde(default, deserialize_with = "duration")]
     cap: Option<Duration>,
     max_deferrals: Option<u32>,
-    max_interruptions: Option<u32>,
 }
 
 impl RawManifest {
@@ -330,7 +329,6 @@ impl RawRetry {
             base: self.base.unwrap_or(default.base),
             cap: self.cap.unwrap_or(default.cap),
             deferrals_max: self.max_deferrals.unwrap_or(default.deferrals_max),
-            interruptions_max: self.max_interruptions.unwrap_or(default.interruptions_max),
         };
         if policy.attempts_max == 0 {
             return Err("retry.max_attempts = 0 is not valid: the first attempt counts".into());

@@ -8,15 +8,18 @@ use tokio::task::JoinSet;
 
 use super::attempt::Attempt;
 use super::{JOB, Shared};
-use crate::domain::{EventState, EventType, OutboxEvent};
+use crate::domain::{Decision, EventState, EventType, OutboxEvent};
 use crate::jobs::cycle;
-use crate::plugin::{Release, Routes};
-use crate::store::{Claim, LeaseRef, Settlement, StoreError};
+use crate::plugin::Release;
+use crate::store::{AttemptRecord, Claim, LeaseRef, Settlement, StoreError};
 
 /// How long a lane waits for more free slots before it claims with those it has.
 const GATHER: Duration = Duration::from_millis(2);
 /// The pause after events had to be given back.
 const GIVEN_BACK_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long an event waits that no plugin selects. A plugin that does may come any time.
+const UNSELECTED_PAUSE: Duration = Duration::from_secs(60);
 
 pub(super) struct Lane {
     shared: Arc<Shared>,
@@ -50,10 +53,12 @@ impl Lane {
     pub(super) async fn run(mut self) -> EventType {
         let poll = self.shared.job.config.poll;
         let mut wakeups = self.shared.job.store.wakeups();
+        let mut settled = self.shared.settled.subscribe();
         let mut failures = 0;
         while !self.shared.stop.is_cancelled() {
             // Seen before the claim, so that a hint that comes during it is not lost.
             wakeups.borrow_and_update();
+            settled.borrow_and_update();
             let stop = self.shared.stop.clone();
             let pass = tokio::select! {
                 () = stop.cancelled() => break,
@@ -91,11 +96,17 @@ impl Lane {
             tokio::select! {
                 () = self.shared.stop.cancelled() => {}
                 _ = wakeups.changed() => {}
+                _ = settled.changed(), if self.is_ordered() => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
         while self.attempts.join_next().await.is_some() {}
         self.event_type
+    }
+
+    fn is_ordered(&self) -> bool {
+        let routes = self.shared.job.registry.current();
+        routes.of_type(&self.event_type).any(|release| release.manifest().ordered)
     }
 
     /// Waits for a slot of the plugin that has most of them free, and takes what else is free. A
@@ -150,9 +161,12 @@ impl Lane {
         for event in events {
             let EventState::Processing(lease) = &event.state else { continue };
             let lease = LeaseRef { event: event.id, token: lease.token };
-            match self.place(&routes, release, &event, &mut slots) {
-                Some((release, slot)) => self.start(event, lease, release, slot),
-                None => given_back.push(lease),
+            match routes.route(&event.event_type, &event.payload) {
+                None => self.postpone(event, lease, release).await,
+                Some(chosen) => match Self::slot(chosen, release, &mut slots) {
+                    Some(slot) => self.start(event, lease, Arc::clone(chosen), slot),
+                    None => given_back.push(lease),
+                },
             }
         }
         if !given_back.is_empty() {
@@ -162,21 +176,42 @@ impl Lane {
         Ok(if full { Pass::Full } else { Pass::Empty })
     }
 
-    /// The release of one event, and a slot of it.
-    fn place(
-        &self,
-        routes: &Routes,
+    /// A slot of the chosen release: one of those that the claim was made for, where it fits.
+    fn slot(
+        chosen: &Arc<Release>,
         claimed_for: &Arc<Release>,
-        event: &OutboxEvent,
         slots: &mut Vec<OwnedSemaphorePermit>,
-    ) -> Option<(Arc<Release>, OwnedSemaphorePermit)> {
-        let release = routes.route(&event.event_type, &event.payload)?;
-        let slot = if Arc::ptr_eq(release, claimed_for) {
+    ) -> Option<OwnedSemaphorePermit> {
+        if Arc::ptr_eq(chosen, claimed_for) {
             slots.pop()
         } else {
-            Semaphore::try_acquire_owned(Arc::clone(release.slots())).ok()
+            Semaphore::try_acquire_owned(Arc::clone(chosen.slots())).ok()
+        }
+    }
+
+    /// Puts an event off that no plugin of its type selects: given back at once, enough of them
+    /// would be all that this lane ever claims.
+    async fn postpone(&self, event: OutboxEvent, lease: LeaseRef, claimed_for: &Release) {
+        let reason = format!("no plugin for {} selects its payload", event.event_type);
+        let settlement = Settlement {
+            lease,
+            aggregate: event.aggregate,
+            event_type: event.event_type,
+            decision: Decision::Postpone {
+                after: UNSELECTED_PAUSE,
+                reason,
+                outcome_unknown: event.outcome_unknown,
+            },
+            attempt: AttemptRecord {
+                number: event.attempt_count.saturating_add(1),
+                plugin: claimed_for.manifest().name.clone(),
+                release_digest: String::new(),
+                started_at: std::time::SystemTime::now().into(),
+                duration: Duration::ZERO,
+            },
         };
-        slot.map(|slot| (Arc::clone(release), slot))
+        // Fails only if the settler panicked: the lease runs out and the event is taken over.
+        let _ = self.settlements.send(settlement).await;
     }
 
     fn start(
