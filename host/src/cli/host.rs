@@ -206,16 +206,18 @@ async fn load_plugins(
     folder: &Path,
     cache: &Path,
 ) -> Result<Registry, CliError> {
-    let (engine, at) = (engine.clone(), folder.to_owned());
+    let (compiler, at) = (engine.clone(), folder.to_owned());
     let cache = cache.to_owned();
     // Compiling is heavy and blocking.
     let loaded =
-        tokio::task::spawn_blocking(move || Routes::from_folder(&engine, &at, Some(&cache)));
+        tokio::task::spawn_blocking(move || Routes::from_folder(&compiler, &at, Some(&cache)));
     let place = folder.display().to_string();
-    let failed = |what: String| CliError::failed(what, place, "correct the plugin and start again");
+    let failed =
+        |what: String| CliError::failed(what, place.clone(), "correct the plugin and start again");
     match loaded.await {
         Ok(Ok(routes)) => {
             for release in routes.releases() {
+                release.rehearse(engine).await.map_err(|error| failed(error.to_string()))?;
                 let manifest = release.manifest();
                 tracing::info!(plugin.name = %manifest.name, digest = release.digest(), "loaded");
             }
