@@ -291,7 +291,7 @@ fn find_exports(
 ) -> Result<Exports, ReleaseError> {
     // An optional export is found by looking, not by failing: one that is there and does not fit
     // must be an error, and not an absence.
-    let has = |name: &str| component.get_export_index(None, &format!("{CONTRACT}{name}@0.1.0"));
+    let has = |name: &str| component.get_export_index(None, format!("{CONTRACT}{name}@0.1.0"));
     let invalid = |error: wasmtime::Error| ReleaseError::Invalid {
         plugin: plugin.to_owned(),
         cause: format!("{error:#}"),
