@@ -18,4 +18,5 @@ wasmtime::component::bindgen!({
 });
 
 pub(crate) use exports::tidegate::plugin as exported;
-pub(crate) use tidegate::plugin as imported;
+// `self`: in documentation tests this crate's own name is in scope, too.
+pub(crate) use self::tidegate::plugin as imported;
