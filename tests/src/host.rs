@@ -129,7 +129,7 @@ impl Host {
         let key = self.folder.join("data/identity/partner-api-key");
         let key = std::fs::read_to_string(key).expect("dev keeps the partner's key there");
         let place = |label: &str, path: &str| {
-            let url = self.word_after(label);
+            let url = self.word(label, |word| word.starts_with("http://"));
             url.strip_suffix(path).map_or(url.clone(), str::to_owned)
         };
         Targets {
@@ -139,11 +139,16 @@ impl Host {
         }
     }
 
-    /// The first word of the line that begins with this label.
     fn word_after(&self, label: &str) -> String {
+        self.word(label, |_| true)
+    }
+
+    /// The first such word behind a label that begins a line.
+    fn word(&self, label: &str, is_meant: impl Fn(&str) -> bool) -> String {
         let mut lines = self.greeting.lines().map(str::split_whitespace);
         lines
-            .find_map(|mut words| (words.next() == Some(label)).then(|| words.next()).flatten())
+            .find_map(|mut words| (words.next() == Some(label)).then_some(words))
+            .and_then(|mut words| words.find(|word| is_meant(word)))
             .unwrap_or_else(|| panic!("no {label} in:\n{}", self.greeting))
             .to_owned()
     }

@@ -79,8 +79,9 @@ impl Process {
         describe(&mut command);
         // A group of its own: Ctrl-C at the terminal ends the test, and the test ends this.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let mut keeper =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("sh starts");
+        // The shell itself only has to say that its child was killed, which is no news.
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut keeper = command.spawn().expect("sh starts");
         let leash = keeper.stdin.take();
         let mut line = String::new();
         BufReader::new(keeper.stdout.take().unwrap()).read_line(&mut line).unwrap();
