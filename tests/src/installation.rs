@@ -4,7 +4,6 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
-use tidegate::chain::{Passphrase, create_keystore};
 
 use crate::api::Api;
 use crate::command_line::tidegate;
@@ -48,8 +47,12 @@ impl Installation {
         std::fs::create_dir(at("plugins")).unwrap();
         std::fs::write(at("passphrase"), PASSPHRASE).unwrap();
         std::fs::write(at("partner-key"), PARTNER_KEY).unwrap();
-        let passphrase = Passphrase::new(PASSPHRASE.to_owned());
-        let account = create_keystore(&at("keystore.json"), &passphrase).unwrap();
+        let path = |name: &str| at(name).display().to_string();
+        let (file, passphrase) = (path("keystore.json"), path("passphrase"));
+        let made =
+            tidegate(&["keystore", "new", "--file", &file, "--passphrase-file", &passphrase]);
+        assert_eq!(made.code, 0, "{made:?}");
+        let account = made.out.lines().next().expect("the command prints the address").to_owned();
         let made = tidegate(&[
             "token", "new", "--name", "test", "--role", "submit", "--role", "read", "--role",
             "operate",
