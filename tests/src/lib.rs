@@ -2,7 +2,7 @@
 //! its targets, real servers, and the facts that must hold in the end.
 //!
 //! - [`process`]: a child that never outlives the test; [`host`]: `tidegate dev` and `serve` as one.
-//! - [`installation`], [`manifest`], [`components`]: what `serve` is started with; [`bench`]:
+//! - [`installation`], [`manifest`], [`components`]: what `serve` is started with; [`mod@bench`]:
 //!   the same with stand-ins as its targets.
 //! - [`api`], [`order`], [`command_line`]: what a caller does.
 //! - [`partner`], [`node`], [`broker`]: looking at the targets from outside.
