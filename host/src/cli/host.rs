@@ -17,8 +17,8 @@ use crate::broker::Broker;
 use crate::chain::{Chains, NetworkConfig};
 use crate::domain::{Flow, HostId, WithdrawalStatus, event_types};
 use crate::jobs::{
-    self, BrokerMessaging, ChainSigner, ConfirmationJob, DispatcherJob, FailureJob, RetryJob,
-    StoreCheckpoints,
+    self, BrokerMessaging, ChainSigner, ConfirmationJob, DispatcherJob, FailureJob, Retention,
+    RetentionJob, RetryJob, StoreCheckpoints,
 };
 use crate::plugin::{Registry, Routes, SandboxEngine, SecretSource, ServiceError, Services};
 use crate::store::{self, Store, StoreOptions, StoreUrl};
@@ -26,6 +26,8 @@ use crate::store::{self, Store, StoreOptions, StoreUrl};
 /// How late a due retry may be. One statement over a partial index, so it may be asked often.
 const RETRY_POLL: Duration = Duration::from_millis(250);
 const FAILURE_POLL: Duration = Duration::from_secs(1);
+/// What is kept for days may be deleted a minute late.
+const RETENTION_POLL: Duration = Duration::from_secs(60);
 
 /// What a host is made of.
 pub(super) struct HostPlan<'a> {
@@ -43,6 +45,7 @@ pub(super) struct HostPlan<'a> {
     pub(super) broker: Option<Arc<dyn Broker>>,
     pub(super) secrets: BTreeMap<String, Redacted>,
     pub(super) dispatch: DispatchConfig,
+    pub(super) retention: Retention,
 }
 
 /// A host that takes withdrawals and carries their events.
@@ -131,7 +134,7 @@ impl RunningHost {
                 batch: plan.dispatch.batch,
             },
         };
-        let jobs = start_jobs(
+        let mut jobs = start_jobs(
             &store,
             dispatcher,
             &chains,
@@ -139,6 +142,12 @@ impl RunningHost {
             plan.dispatch.interruptions_max,
             &stop_jobs,
         );
+        let retention = RetentionJob {
+            store: Arc::clone(&store) as _,
+            poll: RETENTION_POLL,
+            keep: plan.retention,
+        };
+        jobs.spawn(retention.run(stop_jobs.clone()));
         let mut api = JoinSet::new();
         api.spawn(api::serve(listener, router, stop_api.clone(), plan.dispatch.grace));
         Ok(Self { address, store, api, jobs, stop_api, stop_jobs })

@@ -47,6 +47,7 @@ pub async fn run(args: ServeArgs) -> Result<(), CliError> {
         broker,
         secrets: config.secrets,
         dispatch: config.dispatch,
+        retention: config.retention,
     })
     .await?;
     print(&format!("ready http://{}", host.address))?;

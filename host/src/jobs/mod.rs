@@ -9,6 +9,7 @@ mod confirmation;
 mod cycle;
 mod dispatcher;
 mod failure;
+mod retention;
 mod retry;
 #[cfg(test)]
 mod testing;
@@ -17,4 +18,5 @@ pub use capabilities::{BrokerMessaging, ChainSigner, StoreCheckpoints};
 pub use confirmation::ConfirmationJob;
 pub use dispatcher::{DispatchConfig, DispatcherJob};
 pub use failure::FailureJob;
+pub use retention::{Retention, RetentionJob};
 pub use retry::RetryJob;

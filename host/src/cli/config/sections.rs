@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::api::{Limits, Role, Token, Tokens};
 use crate::domain::{EventType, Flow, WithdrawalStatus, parse_size};
+use crate::jobs::Retention;
 use crate::store::CLAIM_MAX;
 
 use super::reader::Section;
@@ -144,6 +145,29 @@ pub(super) fn read_dispatch(root: &mut Section<'_>) -> DispatchConfig {
     };
     section.finish();
     config
+}
+
+pub(super) fn read_retention(root: &mut Section<'_>) -> Retention {
+    let mut section = root.section("retention");
+    let default = Retention::default();
+    // Shorter than an hour, a caller that tries again could be taken for another one.
+    let range = seconds(3_600)..=seconds(3_650 * 24 * 3_600);
+    let keep = Retention {
+        finished_events: section.duration_or(
+            "finished_events",
+            "never",
+            default.finished_events,
+            range.clone(),
+        ),
+        idempotency_keys: section.duration_or(
+            "idempotency_keys",
+            "never",
+            default.idempotency_keys,
+            range,
+        ),
+    };
+    section.finish();
+    keep
 }
 
 pub(super) fn read_tokens(root: &mut Section<'_>) -> Tokens {

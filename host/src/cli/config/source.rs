@@ -13,7 +13,7 @@ use super::error::ConfigError;
 const PREFIX: &str = "TIDEGATE_";
 
 /// The keys that a variable can set.
-pub(super) const VARIABLES: [&str; 20] = [
+pub(super) const VARIABLES: [&str; 22] = [
     "listen",
     "http.body_max",
     "http.request_timeout",
@@ -27,6 +27,8 @@ pub(super) const VARIABLES: [&str; 20] = [
     "dispatch.poll",
     "dispatch.grace",
     "dispatch.batch",
+    "retention.finished_events",
+    "retention.idempotency_keys",
     "broker.kind",
     "broker.url",
     "broker.url_file",

@@ -65,6 +65,10 @@ poll = "500ms"
 grace = "10s"
 batch = 100
 
+[retention]
+finished_events = "30d"
+idempotency_keys = "never"
+
 [flow]
 requested = ["BLOCKCHAIN_BROADCAST_REQUESTED", "AUDIT_REQUESTED"]
 failed = []
@@ -117,6 +121,9 @@ fn a_full_configuration_is_read() {
         ("shop", &[Role::Submit, Role::Read][..])
     );
     assert_eq!(config.dispatch.lease, Duration::from_secs(60));
+    let month = Duration::from_secs(30 * 24 * 60 * 60);
+    assert_eq!(config.retention.finished_events, Some(month));
+    assert_eq!(config.retention.idempotency_keys, None);
     let requested = config.flow.event_types(crate::domain::WithdrawalStatus::Requested);
     assert_eq!(requested.len(), 2);
     assert!(config.flow.event_types(crate::domain::WithdrawalStatus::Failed).is_empty());
@@ -152,14 +159,14 @@ fn everything_that_is_wrong_is_told_at_once_with_its_place() {
         Folder::new().errors(text),
         "tidegate.toml:1:10: listen: must be a string, and is an integer\n\
          tidegate.toml:2:1: lissen: is no key here: the keys are listen, http, store, tokens, \
-         plugins, dispatch, flow, networks, broker, secrets, log\n\
+         plugins, dispatch, retention, flow, networks, broker, secrets, log\n\
          tidegate.toml:3:1: store.url: must begin with sqlite: or postgres:\n\
          tidegate.toml:6:9: dispatch.batch: must be an integer from 1 to 1000\n\
          tidegate.toml:7:9: dispatch.lease: \"10\" is no duration: write a whole number and one of \
          ms, s, m, h, d, such as \"10s\"\n\
          tidegate.toml:9:10: log.format: \"xml\" is no format: write \"text\" or \"json\"\n\
          tidegate.toml:10:2: surprise: is no key here: the keys are listen, http, store, tokens, \
-         plugins, dispatch, flow, networks, broker, secrets, log"
+         plugins, dispatch, retention, flow, networks, broker, secrets, log"
     );
 }
 
@@ -329,6 +336,7 @@ fn the_example_of_the_readme_holds_and_shows_the_defaults() {
     assert_eq!(config.store.connections_max, defaults.store.connections_max);
     assert_eq!(config.plugins, defaults.plugins);
     assert_eq!(config.dispatch, defaults.dispatch);
+    assert_eq!(config.retention, defaults.retention);
     assert_eq!(config.flow, defaults.flow);
     assert_eq!(config.log, defaults.log);
     let optional = ["depth", "gas_limit_max", "resend_after", "rebroadcast_after", "stream"];
