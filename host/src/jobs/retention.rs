@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use super::cycle::{self, Duty, Rest};
+use super::metrics::Metrics;
 use crate::store::{RetainStore, StoreError};
 
 /// Rows in one transaction: a few milliseconds, for which SQLite's one writer is taken.
@@ -60,8 +61,8 @@ impl RetentionJob {
         Ok(pass)
     }
 
-    pub async fn run(self, stop: CancellationToken) {
-        cycle::run(&self, self.poll, stop).await;
+    pub async fn run(self, metrics: Arc<Metrics>, stop: CancellationToken) {
+        cycle::run(&self, self.poll, &metrics, stop).await;
     }
 }
 
@@ -134,7 +135,8 @@ mod tests {
         let full = u64::from(BATCH);
         store.finished.lock().unwrap().extend([Err(away()), Ok(full), Ok(full), Ok(1)]);
         let stop = CancellationToken::new();
-        let running = tokio::spawn(job(&store, Retention::default()).run(stop.clone()));
+        let running =
+            tokio::spawn(job(&store, Retention::default()).run(Arc::default(), stop.clone()));
         let done = async {
             while !store.finished.lock().unwrap().is_empty() {
                 tokio::time::sleep(Duration::from_millis(5)).await;

@@ -166,3 +166,34 @@ pub(super) fn sum(tallies: &[Tally]) -> Vec<TypeBacklog> {
 fn age(micros: i64) -> Duration {
     Duration::from_micros(u64::try_from(micros).unwrap_or(0))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(event_type: &str, status: EventStatus, rows: u64) -> Tally {
+        let event_type = event_type.parse().unwrap();
+        Tally { event_type, status, rows, oldest_micros: -5, unclaimed_micros: 0 }
+    }
+
+    #[test]
+    fn a_bound_that_types_share_leaves_each_of_them_uncertain() {
+        let max = u64::from(BACKLOG_COUNT_MAX);
+        let types = sum(&[
+            of("A", EventStatus::Failed, max - 1),
+            of("B", EventStatus::Failed, 1),
+            of("B", EventStatus::Pending, max - 1),
+            of("B", EventStatus::Retrying, 1),
+        ]);
+        assert_eq!(types[0].failed, Count { number: max - 1, at_least: true });
+        assert_eq!(types[1].failed, Count { number: 1, at_least: true });
+        assert_eq!(types[1].pending, Count { number: max - 1, at_least: false });
+        assert_eq!(types[1].retrying, Count { number: 1, at_least: false });
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_makes_no_negative_age() {
+        let types = sum(&[of("A", EventStatus::Pending, 1)]);
+        assert_eq!(types[0].oldest_age, Some(Duration::ZERO));
+    }
+}

@@ -87,10 +87,28 @@ pub(super) fn read_http(root: &mut Section<'_>) -> Limits {
         request_timeout: section.duration("request_timeout", timeout, seconds(1)..=seconds(600)),
         requests_max: usize::try_from(section.integer("requests_max", 512, 1..=100_000))
             .unwrap_or(default.requests_max),
+        backlog_age_max: section.duration_or(
+            "backlog_age_max",
+            "none",
+            default.backlog_age_max,
+            seconds(1)..=seconds(30 * 24 * 3_600),
+        ),
+        metrics_open: read_metrics_open(root),
         ..default
     };
     section.finish();
     limits
+}
+
+fn read_metrics_open(root: &mut Section<'_>) -> bool {
+    let mut section = root.section("metrics");
+    let open = section.parsed("access", |text| match text {
+        "read" => Ok(false),
+        "open" => Ok(true),
+        other => Err(format!("{other:?} is no access: write \"read\" or \"open\"")),
+    });
+    section.finish();
+    open.unwrap_or(false)
 }
 
 pub(super) fn read_store(root: &mut Section<'_>) -> Option<StoreConfig> {
