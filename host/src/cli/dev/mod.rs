@@ -138,7 +138,8 @@ fn greeting(url: &str, identity: &Identity, stand_ins: &StandIns) -> String {
 
   token     {token}
             (roles submit, read, operate; kept in {kept})
-  partner   curl -H 'Authorization: Bearer {partner_api_key}' {partner}/withdrawals
+  partner   {partner}/withdrawals
+            (wants -H \"Authorization: Bearer $(cat {kept}/partner-api-key)\")
   node      {node}    JSON-RPC, network {network}, paying account {account}
             {node}/transfers
   broker    {broker}/messages
@@ -156,7 +157,6 @@ Paste this into another terminal:
 and look at what became of it:
 
   cargo run --release -- withdrawals list --url {url}",
-        partner_api_key = identity.partner_api_key,
         kept = identity.folder.display(),
         partner = stand_ins.partner_url,
         node = stand_ins.node_url,
