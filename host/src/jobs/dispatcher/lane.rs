@@ -95,7 +95,7 @@ impl Lane {
             };
             tokio::select! {
                 () = self.shared.stop.cancelled() => {}
-                _ = wakeups.changed() => {}
+                _ = wakeups.changed() => self.shared.job.metrics.woken(),
                 _ = settled.changed(), if self.is_ordered() => {}
                 () = tokio::time::sleep(pause) => {}
             }
@@ -155,6 +155,7 @@ impl Lane {
             ordered_among: if manifest.ordered { &manifest.handles } else { &[] },
         };
         let events = job.store.claim(claim).await?;
+        job.metrics.claimed(&self.event_type, events.len());
         let full = events.len() >= limit as usize;
         let routes = job.registry.current();
         let mut given_back = Vec::new();

@@ -34,6 +34,7 @@ async fn settle(shared: &Shared, batch: Vec<Settlement>) {
     loop {
         match store.settle(batch.clone()).await {
             Ok(answers) => {
+                shared.job.metrics.settled(&batch, &answers);
                 for (settlement, settled) in batch.iter().zip(answers) {
                     report(settlement, settled);
                 }

@@ -5,12 +5,15 @@
 //! its own after it, for a statement sees what was there when it began.
 
 mod accept;
+mod backlog;
 mod chain;
 mod checkpoints;
 mod claim;
+mod control;
 mod listen;
 mod maintain;
 mod operate;
+mod retain;
 mod row;
 mod settle;
 mod sign;
@@ -25,6 +28,8 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 #[cfg(test)]
 pub(super) use self::claim::{CLAIM, CLAIM_IN_ORDER};
 use self::listen::Listening;
+#[cfg(test)]
+pub(super) use self::retain::DELETE_FINISHED;
 use super::open::{OpenError, PostgresUrl, StoreOptions};
 use super::wakeup::Wakeup;
 use super::{StoreError, migrate};

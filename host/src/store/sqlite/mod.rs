@@ -5,11 +5,14 @@
 //! this machine's, read once for each job that writes.
 
 mod accept;
+mod backlog;
 mod chain;
 mod checkpoints;
 mod claim;
+mod control;
 mod maintain;
 mod operate;
+mod retain;
 mod row;
 mod settle;
 mod sign;
@@ -27,6 +30,8 @@ use sqlx::{ConnectOptions, Connection};
 
 #[cfg(test)]
 pub(super) use self::claim::{CLAIM, CLAIM_IN_ORDER};
+#[cfg(test)]
+pub(super) use self::retain::FINISHED;
 #[cfg(test)]
 pub(super) use self::settle::SETTLE;
 use self::writer::Writer;
