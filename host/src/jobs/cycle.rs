@@ -65,3 +65,17 @@ pub(super) async fn run<D: Duty>(duty: &D, poll: Duration, stop: CancellationTok
 pub(super) fn backoff(poll: Duration, failures: u32) -> Duration {
     poll.saturating_mul(1 << failures.min(6)).min(BACKOFF_MAX).max(poll)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_after_failures_doubles_up_to_its_bound() {
+        let poll = Duration::from_millis(250);
+        let pauses: Vec<_> = (1..=8).map(|n| backoff(poll, n).as_millis()).collect();
+        assert_eq!(pauses, [500, 1000, 2000, 4000, 8000, 10_000, 10_000, 10_000]);
+        // A job that polls seldom is not made to poll more often by failing.
+        assert_eq!(backoff(Duration::from_secs(60), 3), Duration::from_secs(60));
+    }
+}

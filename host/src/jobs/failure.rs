@@ -50,3 +50,27 @@ impl Duty for FailureJob {
         Ok(if full { Rest::More } else { Rest::Nothing })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{EventId, FailureCode, FailureReason};
+    use crate::jobs::testing::ScriptedStore;
+
+    #[tokio::test]
+    async fn a_pass_says_how_many_events_it_failed() {
+        let failed = (
+            EventId::generate(),
+            FailureReason { code: FailureCode::Poison, text: "21 hosts were lost".into() },
+        );
+        let store = Arc::new(ScriptedStore::default());
+        store.failures.lock().unwrap().push_back(vec![failed]);
+        let job = FailureJob {
+            store: Arc::clone(&store) as _,
+            poll: Duration::from_secs(1),
+            interruptions_max: 20,
+        };
+        assert_eq!(job.run_once().await.unwrap(), 1);
+        assert_eq!(job.run_once().await.unwrap(), 0);
+    }
+}

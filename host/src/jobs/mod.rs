@@ -10,6 +10,8 @@ mod cycle;
 mod dispatcher;
 mod failure;
 mod retry;
+#[cfg(test)]
+mod testing;
 
 pub use capabilities::{BrokerMessaging, ChainSigner, StoreCheckpoints};
 pub use confirmation::ConfirmationJob;

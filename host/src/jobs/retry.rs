@@ -57,3 +57,57 @@ impl Duty for RetryJob {
         Ok(if full { Rest::More } else { Rest::Nothing })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::jobs::testing::{ScriptedStore, away};
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    fn job(store: &Arc<ScriptedStore>, poll: Duration) -> RetryJob {
+        RetryJob { store: Arc::clone(store) as _, poll }
+    }
+
+    /// Waits for a fact, with a deadline.
+    async fn until(what: &str, fact: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !fact() {
+            assert!(Instant::now() < deadline, "not in time: {what}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_pass_does_both_duties_and_counts() {
+        let store = Arc::new(ScriptedStore::promoting([Ok(7)]));
+        let pass = job(&store, HOUR).run_once().await.unwrap();
+        assert_eq!(pass, RetryPass { promoted: 7, taken_over: 0 });
+        assert_eq!(store.calls("take_over_lost_leases"), 1);
+    }
+
+    #[tokio::test]
+    async fn a_full_batch_is_followed_at_once_and_an_idle_job_stops_at_once() {
+        let full = u64::from(BATCH);
+        let store = Arc::new(ScriptedStore::promoting([Ok(full), Ok(full), Ok(1)]));
+        let stop = CancellationToken::new();
+        // With a poll of an hour, only full batches make it look again.
+        let running = tokio::spawn(job(&store, HOUR).run(stop.clone()));
+        until("three passes", || store.calls("promote_due") == 3).await;
+        stop.cancel();
+        tokio::time::timeout(Duration::from_secs(10), running).await.unwrap().unwrap();
+        assert_eq!(store.calls("promote_due"), 3);
+    }
+
+    #[tokio::test]
+    async fn a_failed_pass_never_ends_the_job() {
+        let store = Arc::new(ScriptedStore::promoting([Err(away()), Err(away()), Ok(1)]));
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(job(&store, Duration::from_millis(1)).run(stop.clone()));
+        until("passes after the failed ones", || store.calls("promote_due") > 3).await;
+        stop.cancel();
+        tokio::time::timeout(Duration::from_secs(10), running).await.unwrap().unwrap();
+    }
+}

@@ -9,6 +9,8 @@ mod attempt;
 mod in_hand;
 mod lane;
 mod settler;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

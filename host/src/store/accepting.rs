@@ -1,0 +1,55 @@
+//! What taking withdrawals needs of a store.
+
+use async_trait::async_trait;
+
+use super::StoreError;
+use crate::domain::{NewEvent, Withdrawal};
+
+/// What the API needs to take a withdrawal.
+#[async_trait]
+pub trait AcceptStore: Send + Sync {
+    /// Writes a withdrawal in REQUESTED, its first events and its idempotency key, all or nothing.
+    /// A repeat of the key writes nothing and says what was answered before.
+    async fn accept_withdrawal(&self, request: AcceptWithdrawal) -> Result<Accepted, StoreError>;
+
+    /// The answer that was given for this key, if any. Writes nothing.
+    async fn find_answer(&self, claim: &IdempotencyClaim) -> Result<Option<Accepted>, StoreError>;
+}
+
+#[derive(Debug, Clone)]
+pub struct AcceptWithdrawal {
+    pub withdrawal: Withdrawal,
+    pub events: Vec<NewEvent>,
+    pub idempotency: IdempotencyClaim,
+    /// What the caller is answered, and is answered again on a repeat.
+    pub answer: Answer,
+}
+
+/// One caller's key, and what it was used for
+/// (draft-ietf-httpapi-idempotency-key-header).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyClaim {
+    /// Whose key it is: keys of two callers never meet.
+    pub scope: String,
+    pub key: String,
+    /// SHA-256 of the request in a canonical form, as lower-case hexadecimal.
+    pub fingerprint: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub status: u16,
+    /// The `Location` of what was made.
+    pub location: String,
+    /// JSON text.
+    pub body: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Accepted {
+    Created,
+    /// The same request was accepted before, and was answered so.
+    Replayed(Answer),
+    /// The key was used for another request.
+    KeyReused,
+}
