@@ -120,6 +120,13 @@ impl Cluster {
         Ok(())
     }
 
+    /// The server's process, whose children do the work.
+    pub(crate) fn process_id(&self) -> Fallible<u32> {
+        let file = self.folder.join("data/postmaster.pid");
+        let text = std::fs::read_to_string(file)?;
+        Ok(text.lines().next().ok_or("an empty postmaster.pid")?.trim().parse()?)
+    }
+
     pub(crate) fn pgbench(&self) -> (PathBuf, u16) {
         (self.programs.join("pgbench"), self.port)
     }

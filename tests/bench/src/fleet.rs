@@ -86,6 +86,11 @@ impl Fleet {
         Ok(())
     }
 
+    /// Processor time of all hosts until now.
+    pub(crate) fn processor_time(&self) -> Fallible<Duration> {
+        self.processes.iter().map(Process::processor_time).sum()
+    }
+
     /// Peak resident memory of the first host.
     pub(crate) fn peak_memory_kb(&self) -> Fallible<u64> {
         self.processes.first().ok_or("no host")?.memory_kb("VmHWM")

@@ -8,6 +8,7 @@ mod api;
 mod cluster;
 mod costs;
 mod count;
+mod cpu;
 mod dev;
 mod fallible;
 mod fill;

@@ -98,6 +98,11 @@ impl Process {
         Ok(())
     }
 
+    /// Processor time that the child has used until now.
+    pub(crate) fn processor_time(&self) -> Fallible<Duration> {
+        crate::cpu::of_process(self.child.id().ok_or("the child has ended")?)
+    }
+
     /// A value of `/proc/PID/status` in kB: `VmRSS`, `VmHWM`.
     pub(crate) fn memory_kb(&self, name: &str) -> Fallible<u64> {
         let pid = self.child.id().ok_or("the child has ended")?;

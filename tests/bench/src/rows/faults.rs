@@ -22,10 +22,16 @@ pub(crate) async fn held_open(scene: &Scene, report: &mut Report) -> Fallible<()
             let hold = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT txid_current()";
             sqlx::raw_sql(hold).execute(&mut reader).await?;
         }
-        let rate = drain(scene, &url, 1, events).await?;
+        let drained = drain(scene, &url, 1, events).await?;
         drop(reader);
         let command = format!("host, {events} events; a repeatable-read transaction: {name}");
-        report.add(&format!("held-open/{name}"), rate, "events/s", &command);
+        report.add_noted(
+            &format!("held-open/{name}"),
+            drained.rate,
+            "events/s",
+            &command,
+            drained.note(),
+        );
     }
     Ok(())
 }
@@ -39,9 +45,15 @@ pub(crate) async fn finished(scene: &Scene, report: &mut Report) -> Fallible<()>
         let url = fill::empty_postgres(cluster, DATABASE).await?;
         fill::postgres(cluster, DATABASE, Kind::Finished, finished).await?;
         fill::postgres(cluster, DATABASE, Kind::Pending, events).await?;
-        let rate = drain(scene, &url, 1, events).await?;
+        let drained = drain(scene, &url, 1, events).await?;
         let command = format!("host, {events} events behind {finished} finished ones");
-        report.add(&format!("finished/{name}"), rate, "events/s", &command);
+        report.add_noted(
+            &format!("finished/{name}"),
+            drained.rate,
+            "events/s",
+            &command,
+            drained.note(),
+        );
     }
     cluster.drop(DATABASE).await
 }

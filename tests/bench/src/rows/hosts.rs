@@ -13,9 +13,15 @@ pub(crate) async fn measure(scene: &Scene, report: &mut Report) -> Fallible<()> 
     for hosts in [1, 4, 8] {
         let url = fill::empty_postgres(cluster, DATABASE).await?;
         fill::postgres(cluster, DATABASE, Kind::Pending, events).await?;
-        let rate = drain(scene, &url, hosts, events).await?;
+        let drained = drain(scene, &url, hosts, events).await?;
         let command = format!("host × {hosts} processes, {events} events");
-        report.add(&format!("hosts/{hosts}"), rate, "events/s", &command);
+        report.add_noted(
+            &format!("hosts/{hosts}"),
+            drained.rate,
+            "events/s",
+            &command,
+            drained.note(),
+        );
     }
     Ok(())
 }
