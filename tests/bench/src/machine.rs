@@ -17,7 +17,7 @@ pub(crate) async fn facts(scene: &Scene) -> Fallible<Vec<(String, String)>> {
         ("events".into(), scene.options.scaled(scene.options.events).to_string()),
         (
             "component".into(),
-            "plugins/examples/noop, concurrency = 500, fresh sandbox a call".into(),
+            "plugins/examples/noop, concurrency = 1000, fresh sandbox a call".into(),
         ),
     ];
     if let Some(cluster) = &scene.cluster {

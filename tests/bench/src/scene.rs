@@ -10,7 +10,7 @@ use crate::options::Options;
 use crate::report::progress;
 
 /// The no-op plugin as an operator would set it up for speed: calls are short, so many may run.
-const MANIFEST: &str = "name = \"noop\"\nhandles = [\"NOOP\"]\n\n[limits]\nconcurrency = 500\n";
+const MANIFEST: &str = "name = \"noop\"\nhandles = [\"NOOP\"]\n\n[limits]\nconcurrency = 1000\n";
 
 pub(crate) struct Scene {
     pub(crate) options: Options,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
+use tokio_util::task::TaskTracker;
 
 use super::attempt::Attempt;
 use super::{JOB, Shared};
@@ -19,11 +20,22 @@ const GATHER: Duration = Duration::from_millis(5);
 /// The pause after events had to be given back.
 const GIVEN_BACK_PAUSE: Duration = Duration::from_millis(50);
 
+/// Claims on their way at the same time while there is plenty: while one waits for its commit, the
+/// database has others to work on. An idle lane asks with one.
+const CLAIMS: usize = 4;
+
 pub(super) struct Lane {
+    claimer: Arc<Claimer>,
+    /// Claim beside the lane itself, and end when nothing more is due.
+    helpers: JoinSet<()>,
+}
+
+/// Takes events of one type and starts their attempts.
+struct Claimer {
     shared: Arc<Shared>,
     event_type: EventType,
     settlements: mpsc::Sender<Settlement>,
-    attempts: JoinSet<()>,
+    attempts: TaskTracker,
 }
 
 /// What a pass of the lane came to.
@@ -44,29 +56,26 @@ impl Lane {
         event_type: EventType,
         settlements: mpsc::Sender<Settlement>,
     ) -> Self {
-        Self { shared, event_type, settlements, attempts: JoinSet::new() }
+        let attempts = TaskTracker::new();
+        let claimer = Claimer { shared, event_type, settlements, attempts };
+        Self { claimer: Arc::new(claimer), helpers: JoinSet::new() }
     }
 
     /// Runs until the stop, or until the type has no route. Ends when its attempts have ended.
     pub(super) async fn run(mut self) -> EventType {
-        let poll = self.shared.job.config.poll;
-        let mut wakeups = self.shared.job.store.wakeups();
+        let claimer = Arc::clone(&self.claimer);
+        let shared = &claimer.shared;
+        let poll = shared.job.config.poll;
+        let mut wakeups = shared.job.store.wakeups();
         let mut failures = 0;
-        while !self.shared.stop.is_cancelled() {
+        loop {
             // Seen before the claim, so that a hint that comes during it is not lost.
             wakeups.borrow_and_update();
-            let stop = self.shared.stop.clone();
-            let pass = tokio::select! {
-                () = stop.cancelled() => break,
-                slots = self.wait_for_slots() => match slots {
-                    Some((release, slots)) => self.claim(&release, slots).await,
-                    None => Ok(Pass::NoRoute),
-                },
-            };
-            while self.attempts.try_join_next().is_some() {}
+            let Some(pass) = claimer.pass().await else { break };
             let pause = match pass {
                 Ok(Pass::Full) => {
                     failures = 0;
+                    self.call_helpers();
                     continue;
                 }
                 Ok(Pass::NoRoute) => break,
@@ -81,22 +90,49 @@ impl Lane {
                 Err(error) => {
                     failures += 1;
                     let pause = cycle::backoff(poll, failures);
-                    tracing::warn!(job = JOB, event_type = %self.event_type, %error, "a claim failed; the next one in {} ms", pause.as_millis());
+                    tracing::warn!(job = JOB, event_type = %claimer.event_type, %error, "a claim failed; the next one in {} ms", pause.as_millis());
                     tokio::select! {
-                        () = self.shared.stop.cancelled() => {}
+                        () = shared.stop.cancelled() => {}
                         () = tokio::time::sleep(pause) => {}
                     }
                     continue;
                 }
             };
             tokio::select! {
-                () = self.shared.stop.cancelled() => {}
+                () = shared.stop.cancelled() => {}
                 _ = wakeups.changed() => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
-        while self.attempts.join_next().await.is_some() {}
-        self.event_type
+        while self.helpers.join_next().await.is_some() {}
+        claimer.attempts.close();
+        claimer.attempts.wait().await;
+        claimer.event_type.clone()
+    }
+
+    fn call_helpers(&mut self) {
+        while self.helpers.try_join_next().is_some() {}
+        while self.helpers.len() < CLAIMS - 1 {
+            let claimer = Arc::clone(&self.claimer);
+            // What else comes of a pass, the lane itself meets too.
+            self.helpers
+                .spawn(async move { while let Some(Ok(Pass::Full)) = claimer.pass().await {} });
+        }
+    }
+}
+
+impl Claimer {
+    /// Waits for slots and claims once. None after the stop: then nothing is claimed.
+    async fn pass(&self) -> Option<Result<Pass, StoreError>> {
+        let slots = self.shared.stop.run_until_cancelled(self.wait_for_slots()).await?;
+        if self.shared.stop.is_cancelled() {
+            return None;
+        }
+        // Not within the line above: a claim on its way must not be dropped.
+        Some(match slots {
+            Some((release, slots)) => self.claim(&release, slots).await,
+            None => Ok(Pass::NoRoute),
+        })
     }
 
     /// Waits for a slot of the plugin that has most of them free, and takes what else is free. Half
@@ -130,7 +166,7 @@ impl Lane {
     }
 
     async fn claim(
-        &mut self,
+        &self,
         release: &Arc<Release>,
         mut slots: Vec<OwnedSemaphorePermit>,
     ) -> Result<Pass, StoreError> {
@@ -181,7 +217,7 @@ impl Lane {
     }
 
     fn start(
-        &mut self,
+        &self,
         event: OutboxEvent,
         lease: LeaseRef,
         release: Arc<Release>,

@@ -9,7 +9,7 @@ use crate::scene::Scene;
 use super::dispatch::{DATABASE, cluster};
 
 pub(crate) async fn awa(scene: &Scene, report: &mut Report) -> Fallible<()> {
-    on_postgres(scene, report, "awa", "awa", &[64, 256, 512, 1_000]).await
+    on_postgres(scene, report, "awa", "awa", &[256, 512, 1_000, 2_000]).await
 }
 
 pub(crate) async fn river_postgres(scene: &Scene, report: &mut Report) -> Fallible<()> {
@@ -53,7 +53,7 @@ async fn on_postgres(
 
 pub(crate) async fn river_sqlite(scene: &Scene, report: &mut Report) -> Fallible<()> {
     let jobs = scene.options.scaled(scene.options.events) / 3;
-    for workers in [100, 500, 1_000] {
+    for workers in [500, 1_000, 2_000] {
         let path = scene.folder("river")?.join("river.db").display().to_string();
         let run = peers::run(scene, "river-sqlite", &path, jobs, workers, async || Ok(())).await?;
         report.add(&format!("peer/sqlite/river/{workers}"), run.rate, "jobs/s", &run.settings);
