@@ -5,6 +5,7 @@
 //! its own after it, for a statement sees what was there when it began.
 
 mod accept;
+mod announce;
 mod backlog;
 mod chain;
 mod checkpoints;
@@ -25,6 +26,7 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
+use self::announce::Announcing;
 #[cfg(test)]
 pub(super) use self::claim::{CLAIM, CLAIM_IN_ORDER};
 use self::listen::Listening;
@@ -42,6 +44,7 @@ pub(super) struct Postgres {
     pool: PgPool,
     flow: Arc<Flow>,
     wakeup: Wakeup,
+    announcing: Announcing,
     listening: Listening,
 }
 
@@ -64,7 +67,8 @@ impl Postgres {
         migrated.map_err(migrate::explain)?;
         let wakeup = Wakeup::new();
         let listening = Listening::start(connect, wakeup.clone());
-        Ok(Self { pool, flow: Arc::new(options.flow), wakeup, listening })
+        let announcing = Announcing::start(pool.clone());
+        Ok(Self { pool, flow: Arc::new(options.flow), wakeup, announcing, listening })
     }
 
     async fn close(&self) {

@@ -66,6 +66,9 @@ impl Sqlite {
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT)
             .pragma("temp_store", "memory")
+            // The rows of the largest claim, so that the connection's thread never waits for who
+            // reads them.
+            .row_buffer_size(super::CLAIM_MAX as usize)
             // After a burst the log gives its space back.
             .pragma("journal_size_limit", "67108864");
         let failed = |error: sqlx::Error| OpenError::from_sqlx(&error);
