@@ -27,8 +27,9 @@
 //! - [`chain`]: accounts, nonces, signing rules, keys, evidence. Only here is anything signed. Of
 //!   the store it knows `ChainStore`.
 //! - [`broker`]: where `messaging` ends. It imports nothing of ours.
-//! - [`jobs`]: dispatcher, retry, failure, confirmation. No job calls another: they meet in the
-//!   store. `capabilities` gives plugins the store, the chains and the broker.
+//! - [`jobs`]: dispatcher, retry, failure, retention, confirmation, backlog. No job calls another:
+//!   they meet in the store. `metrics` counts what they do; `capabilities` gives plugins the store,
+//!   the chains and the broker.
 //! - [`api`]: the HTTP API, one file a route. Only here and in `sandbox` is axum named.
 //! - [`sandbox`]: stand-ins for partner, EVM node and broker, which can be told to misbehave. Of
 //!   the product it knows `broker`, whose trait one of them implements.

@@ -139,7 +139,9 @@ CREATE INDEX outbox_events_open_of ON outbox_events (aggregate_id, position) WHE
 CREATE INDEX outbox_events_done_of ON outbox_events (aggregate_id, position) WHERE status = 'DONE';
 
 -- Wakes the dispatchers, once a statement however many rows it writes. Equal notifications of one
--- transaction are one.
+-- transaction are one. Transactions that notify commit one after another, which costs all who write
+-- at the same time their shared commit: who announces its rows itself, afterwards, says so by a
+-- setting of its transaction.
 CREATE FUNCTION outbox_events_wake() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_notify('tidegate_outbox', '');
@@ -147,7 +149,9 @@ BEGIN
 END
 $$;
 CREATE TRIGGER outbox_events_wake AFTER INSERT ON outbox_events
-    FOR EACH STATEMENT EXECUTE FUNCTION outbox_events_wake();
+    FOR EACH STATEMENT
+    WHEN (current_setting('tidegate.announced_later', true) IS DISTINCT FROM 'on')
+    EXECUTE FUNCTION outbox_events_wake();
 
 -- What happened to an event besides DONE: attempts that ended otherwise, and what operators did.
 CREATE TABLE outbox_attempts (

@@ -1,10 +1,12 @@
-//! The HTTP API: withdrawals are taken and looked at, events looked at and replayed.
+//! The HTTP API: withdrawals are taken and looked at, events looked at and
+//! replayed, routes looked at and paused.
 //!
 //! A request takes five steps: extract, validate into the domain, one use case of the store, (the
 //! store itself wakes the dispatcher), a view. `router` is the table of what there is; the views
 //! are shapes of their own and the domain knows nothing of them. Every refusal is a [`Problem`].
 
 mod auth;
+mod back_pressure;
 mod body;
 mod chain_judge;
 mod events;
@@ -13,12 +15,14 @@ mod health;
 mod idempotency;
 mod json;
 mod judge;
+mod metrics;
 mod openapi;
 mod page;
 mod path;
 mod problem;
 mod query;
 mod router;
+mod routes;
 mod serve;
 mod state;
 mod traceparent;
@@ -34,4 +38,4 @@ pub use judge::{JudgeError, WithdrawalJudge};
 pub use problem::{FieldError, Problem, ProblemKind};
 pub use router::router;
 pub use serve::serve;
-pub use state::{Api, Limits};
+pub use state::{Api, Limits, MetricsText};

@@ -28,6 +28,7 @@ pub enum ProblemKind {
     BodyTooLarge,
     UnsupportedMediaType,
     EventNotFailed,
+    BacklogTooOld,
     Internal,
     Unavailable,
     Overloaded,
@@ -35,7 +36,7 @@ pub enum ProblemKind {
 }
 
 impl ProblemKind {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::InvalidJson,
         Self::InvalidQuery,
         Self::InvalidFields,
@@ -51,6 +52,7 @@ impl ProblemKind {
         Self::BodyTooLarge,
         Self::UnsupportedMediaType,
         Self::EventNotFailed,
+        Self::BacklogTooOld,
         Self::Internal,
         Self::Unavailable,
         Self::Overloaded,
@@ -70,6 +72,7 @@ impl ProblemKind {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::IdempotencyKeyInFlight | Self::EventNotFailed => StatusCode::CONFLICT,
+            Self::BacklogTooOld => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::InvalidFields | Self::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
@@ -99,6 +102,7 @@ impl ProblemKind {
             Self::BodyTooLarge => "body-too-large",
             Self::UnsupportedMediaType => "unsupported-media-type",
             Self::EventNotFailed => "event-not-failed",
+            Self::BacklogTooOld => "backlog-too-old",
             Self::Internal => "internal-error",
             Self::Unavailable => "unavailable",
             Self::Overloaded => "overloaded",
@@ -124,6 +128,7 @@ impl ProblemKind {
             Self::BodyTooLarge => "The body is too large",
             Self::UnsupportedMediaType => "The content type is not supported",
             Self::EventNotFailed => "Only failed events can be replayed",
+            Self::BacklogTooOld => "Too much is waiting for too long",
             Self::Internal => "Something is wrong inside the host",
             Self::Unavailable => "The host cannot do this now",
             Self::Overloaded => "The host has too much in hand",

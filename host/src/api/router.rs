@@ -11,7 +11,9 @@ use super::auth::{Access, Role, require};
 use super::events::{get_event, list_events, replay_event};
 use super::guard::{answer_other_method, answer_unknown_path, around};
 use super::health::{get_health, get_readiness};
+use super::metrics::get_metrics;
 use super::openapi::get_openapi;
+use super::routes::{list_routes, pause_route, resume_route};
 use super::state::{Api, Inner, Shared};
 use super::withdrawals::{accept_withdrawal, get_timeline, get_withdrawal, list_withdrawals};
 
@@ -38,6 +40,10 @@ pub(super) fn routes() -> Vec<Route> {
         route(GET,  "/v1/events",                    Needs(Read),    get(list_events)),
         route(GET,  "/v1/events/{id}",               Needs(Read),    get(get_event)),
         route(POST, "/v1/events/{id}/replay",        Needs(Operate), post(replay_event)),
+        route(GET,  "/v1/routes",                    Needs(Read),    get(list_routes)),
+        route(POST, "/v1/routes/{event_type}/pause", Needs(Operate), post(pause_route)),
+        route(POST, "/v1/routes/{event_type}/resume", Needs(Operate), post(resume_route)),
+        route(GET,  "/metrics",                      Needs(Read),    get(get_metrics)),
         route(GET,  "/healthz",                      Open,           get(get_health)),
         route(GET,  "/readyz",                       Open,           get(get_readiness)),
         route(GET,  "/openapi.json",                 Open,           get(get_openapi)),
@@ -50,6 +56,10 @@ pub fn router(api: Api) -> Router {
     let mut router = Router::new();
     for Route { method, path, access, handler } in routes() {
         tracing::debug!(http.method = %method, http.path = path, ?access, "the API has a route");
+        let access = match path {
+            "/metrics" if shared.api.limits.metrics_open => Access::Open,
+            _ => access,
+        };
         let handler = match access {
             Access::Open => handler,
             Access::Needs(role) => {

@@ -3,20 +3,30 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::domain::Flow;
-use crate::store::{AcceptStore, OperateStore};
+use crate::plugin::Registry;
+use crate::store::{AcceptStore, Backlog, BacklogStore, ControlStore, OperateStore};
 
 use super::auth::Tokens;
 use super::idempotency::InFlight;
 use super::judge::WithdrawalJudge;
 
+/// What the host counts, in the text format of Prometheus.
+pub type MetricsText = Arc<dyn Fn() -> String + Send + Sync>;
+
 /// Everything that the API needs from outside.
 pub struct Api {
     pub accept: Arc<dyn AcceptStore>,
     pub operate: Arc<dyn OperateStore>,
+    pub control: Arc<dyn ControlStore>,
+    pub backlog: Arc<dyn BacklogStore>,
+    /// The backlog as a job of this process saw it last, for what must cost no query.
+    pub backlog_seen: watch::Receiver<Backlog>,
+    pub registry: Arc<Registry>,
     pub judge: Arc<dyn WithdrawalJudge>,
+    pub metrics: MetricsText,
     pub tokens: Tokens,
     pub flow: Flow,
     pub limits: Limits,
@@ -36,6 +46,13 @@ pub struct Limits {
     pub requests_max: usize,
     /// How long `/readyz` waits for the store.
     pub ready_timeout: Duration,
+    /// While an event of withdrawals has been undelivered for longer, withdrawals are answered with
+    /// 429; none accepts them whatever waits.
+    pub backlog_age_max: Option<Duration>,
+    /// What is due for longer without being claimed is shown as taken by no host.
+    pub untaken_after: Duration,
+    /// Whether `/metrics` is shown to everybody.
+    pub metrics_open: bool,
 }
 
 impl Default for Limits {
@@ -46,6 +63,9 @@ impl Default for Limits {
             request_timeout: Duration::from_secs(30),
             requests_max: 512,
             ready_timeout: Duration::from_secs(2),
+            backlog_age_max: None,
+            untaken_after: Duration::from_secs(10),
+            metrics_open: false,
         }
     }
 }

@@ -64,6 +64,12 @@ impl Client {
         self.send(Method::POST, self.address(path, &[])).await
     }
 
+    pub(super) async fn post_json(&self, path: &[&str], body: &Value) -> Result<Value, CliError> {
+        let url = self.address(path, &[]);
+        let place = format!("POST {url}");
+        self.answer(self.http.post(url).json(body), place).await
+    }
+
     /// Each part is escaped, so that an id from the command line stays an id.
     fn address(&self, path: &[&str], query: &[(&str, Option<String>)]) -> Url {
         let mut url = self.url.clone();
@@ -80,8 +86,19 @@ impl Client {
 
     async fn send(&self, method: Method, url: Url) -> Result<Value, CliError> {
         let place = format!("{method} {url}");
-        let request = self.http.request(method, url).bearer_auth(&self.token);
-        let response = request.send().await.map_err(|error| unreachable(&error, &place))?;
+        self.answer(self.http.request(method, url), place).await
+    }
+
+    async fn answer(
+        &self,
+        request: reqwest::RequestBuilder,
+        place: String,
+    ) -> Result<Value, CliError> {
+        let response = request
+            .bearer_auth(&self.token)
+            .send()
+            .await
+            .map_err(|error| unreachable(&error, &place))?;
         let status = response.status();
         let text = response.text().await.map_err(|error| unreachable(&error, &place))?;
         let body = serde_json::from_str::<Value>(&text).ok();

@@ -7,25 +7,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::config::{DispatchConfig, Redacted};
 use super::error::CliError;
-use crate::api::{self, Api, ChainJudge, Tokens};
+use crate::api::{self, Api, ChainJudge, MetricsText, Tokens};
 use crate::broker::Broker;
 use crate::chain::{Chains, NetworkConfig};
 use crate::domain::{Flow, HostId, WithdrawalStatus, event_types};
 use crate::jobs::{
-    self, BrokerMessaging, ChainSigner, ConfirmationJob, DispatcherJob, FailureJob, RetryJob,
-    StoreCheckpoints,
+    self, BacklogJob, BrokerMessaging, ChainSigner, ConfirmationJob, DispatcherJob, FailureJob,
+    Metrics, Retention, RetentionJob, RetryJob, StoreCheckpoints,
 };
 use crate::plugin::{Registry, Routes, SandboxEngine, SecretSource, ServiceError, Services};
-use crate::store::{self, Store, StoreOptions, StoreUrl};
+use crate::store::{self, Backlog, Store, StoreOptions, StoreUrl};
 
 /// How late a due retry may be. One statement over a partial index, so it may be asked often.
 const RETRY_POLL: Duration = Duration::from_millis(250);
 const FAILURE_POLL: Duration = Duration::from_secs(1);
+/// What is kept for days may be deleted a minute late.
+/// How old the backlog may be that metrics and back-pressure look at.
+const BACKLOG_POLL: Duration = Duration::from_secs(5);
+const RETENTION_POLL: Duration = Duration::from_secs(60);
 
 /// What a host is made of.
 pub(super) struct HostPlan<'a> {
@@ -43,6 +48,7 @@ pub(super) struct HostPlan<'a> {
     pub(super) broker: Option<Arc<dyn Broker>>,
     pub(super) secrets: BTreeMap<String, Redacted>,
     pub(super) dispatch: DispatchConfig,
+    pub(super) retention: Retention,
 }
 
 /// A host that takes withdrawals and carries their events.
@@ -84,20 +90,19 @@ impl RunningHost {
                 CliError::failed(error.to_string(), "[[networks]]", "correct the configuration")
             })?;
         let chains = Arc::new(chains);
-        let listener = TcpListener::bind(plan.listen).await.map_err(|error| {
-            CliError::failed(
-                format!("cannot listen on {}: {error}", plan.listen),
-                "listen",
-                "stop the other process, or listen on another port",
-            )
-        })?;
-        let address = listener.local_addr().map_err(|error| {
-            CliError::failed(error.to_string(), plan.listen.to_string(), "try again")
-        })?;
+        let (listener, address) = listen(plan.listen).await?;
 
+        let metrics = Arc::<Metrics>::default();
+        let (seen, backlog_seen) = BacklogJob::channel();
+        let limits = plan.http;
         let router = api::router(Api {
             accept: Arc::clone(&store) as _,
             operate: Arc::clone(&store) as _,
+            control: Arc::clone(&store) as _,
+            backlog: Arc::clone(&store) as _,
+            backlog_seen: backlog_seen.clone(),
+            registry: Arc::clone(&registry),
+            metrics: metrics_text(&metrics, backlog_seen, limits.untaken_after),
             judge: Arc::new(ChainJudge {
                 chains: Arc::clone(&chains),
                 registry: Arc::clone(&registry),
@@ -106,7 +111,7 @@ impl RunningHost {
             }),
             tokens: plan.tokens,
             flow: plan.flow,
-            limits: plan.http,
+            limits,
         });
         let services = Services {
             checkpoints: Arc::new(StoreCheckpoints(Arc::clone(&store) as _)),
@@ -130,15 +135,15 @@ impl RunningHost {
                 grace: plan.dispatch.grace,
                 batch: plan.dispatch.batch,
             },
+            metrics,
         };
-        let jobs = start_jobs(
-            &store,
-            dispatcher,
-            &chains,
-            plan.confirmation_poll,
-            plan.dispatch.interruptions_max,
-            &stop_jobs,
-        );
+        let duties = Duties {
+            confirmation_poll: plan.confirmation_poll,
+            interruptions_max: plan.dispatch.interruptions_max,
+            keep: plan.retention,
+            seen,
+        };
+        let jobs = start_jobs(&store, dispatcher, &chains, duties, &stop_jobs);
         let mut api = JoinSet::new();
         api.spawn(api::serve(listener, router, stop_api.clone(), plan.dispatch.grace));
         Ok(Self { address, store, api, jobs, stop_api, stop_jobs })
@@ -185,24 +190,60 @@ impl RunningHost {
     }
 }
 
+async fn listen(at: SocketAddr) -> Result<(TcpListener, SocketAddr), CliError> {
+    let listener = TcpListener::bind(at).await.map_err(|error| {
+        CliError::failed(
+            format!("cannot listen on {at}: {error}"),
+            "listen",
+            "stop the other process, or listen on another port",
+        )
+    })?;
+    let address = listener
+        .local_addr()
+        .map_err(|error| CliError::failed(error.to_string(), at.to_string(), "try again"))?;
+    Ok((listener, address))
+}
+
+fn metrics_text(
+    metrics: &Arc<Metrics>,
+    seen: watch::Receiver<Backlog>,
+    untaken_after: Duration,
+) -> MetricsText {
+    let metrics = Arc::clone(metrics);
+    Arc::new(move || metrics.text(&seen.borrow(), untaken_after))
+}
+
+/// What the jobs beside the dispatcher are told.
+struct Duties {
+    confirmation_poll: Duration,
+    interruptions_max: u32,
+    keep: Retention,
+    seen: watch::Sender<Backlog>,
+}
+
 fn start_jobs(
     store: &Arc<dyn Store>,
     dispatcher: DispatcherJob,
     chains: &Chains,
-    confirmation_poll: Duration,
-    interruptions_max: u32,
+    duties: Duties,
     stop: &CancellationToken,
 ) -> JoinSet<()> {
+    let Duties { confirmation_poll, interruptions_max, keep, seen } = duties;
+    let metrics = &Arc::clone(&dispatcher.metrics);
     let mut jobs = JoinSet::new();
     jobs.spawn(dispatcher.run(stop.clone()));
     let retry = RetryJob { store: Arc::clone(store) as _, poll: RETRY_POLL };
-    jobs.spawn(retry.run(stop.clone()));
+    jobs.spawn(retry.run(Arc::clone(metrics), stop.clone()));
     let failure =
         FailureJob { store: Arc::clone(store) as _, poll: FAILURE_POLL, interruptions_max };
-    jobs.spawn(failure.run(stop.clone()));
+    jobs.spawn(failure.run(Arc::clone(metrics), stop.clone()));
+    let retention = RetentionJob { store: Arc::clone(store) as _, poll: RETENTION_POLL, keep };
+    jobs.spawn(retention.run(Arc::clone(metrics), stop.clone()));
+    let backlog = BacklogJob { store: Arc::clone(store) as _, poll: BACKLOG_POLL, seen };
+    jobs.spawn(backlog.run(Arc::clone(metrics), stop.clone()));
     for (_, chain) in chains.iter() {
         let confirmation = ConfirmationJob { chain: Arc::clone(chain), poll: confirmation_poll };
-        jobs.spawn(confirmation.run(stop.clone()));
+        jobs.spawn(confirmation.run(Arc::clone(metrics), stop.clone()));
     }
     jobs
 }

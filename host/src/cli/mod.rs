@@ -11,6 +11,7 @@ mod host;
 mod keystore;
 mod logging;
 mod output;
+mod routes;
 pub mod serve;
 mod token;
 mod withdrawals;
@@ -52,6 +53,10 @@ enum Command {
     Withdrawals(withdrawals::WithdrawalsArgs),
     /// Look at the outbox events of a running host, and replay them
     Events(events::EventsArgs),
+    /// Look at the routes of a running host, and pause them on all hosts
+    Routes(routes::RoutesArgs),
+    /// What waits, for how long, and what is wrong with it
+    Status(routes::StatusArgs),
 }
 
 #[derive(Args, Debug, Clone)]
@@ -83,6 +88,8 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Keystore(args) => keystore::run(args).await,
         Command::Withdrawals(args) => withdrawals::run(args).await,
         Command::Events(args) => events::run(args).await,
+        Command::Routes(args) => routes::run(args).await,
+        Command::Status(args) => routes::status(args).await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -114,6 +121,10 @@ mod tests {
             "tidegate events list --type X --withdrawal 1",
             "tidegate events show 1",
             "tidegate events replay 1 --token t",
+            "tidegate routes list --json",
+            "tidegate routes pause A --reason x --token t",
+            "tidegate routes resume A --reason x",
+            "tidegate status --watch --json",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }

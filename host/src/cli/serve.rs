@@ -10,6 +10,7 @@ use super::error::CliError;
 use super::host::{HostPlan, RunningHost};
 use super::logging::start_logging;
 use super::output::print;
+use crate::api::Limits;
 use crate::broker::{Broker, NatsBroker, NatsConfig, NatsStream};
 use crate::chain::{Asset, FeeCaps, NetworkConfig, Passphrase};
 use crate::store::StoreUrl;
@@ -42,7 +43,11 @@ pub async fn run(args: ServeArgs) -> Result<(), CliError> {
         connections_max: config.store.connections_max,
         flow: config.flow,
         tokens: config.tokens,
-        http: config.http,
+        // A few polls: a host that takes what is due has taken it by then.
+        http: Limits {
+            untaken_after: config.http.untaken_after.max(5 * config.dispatch.poll),
+            ..config.http
+        },
         plugins: &config.plugins.dir,
         cache: &config.plugins.cache_dir,
         networks,
@@ -50,6 +55,7 @@ pub async fn run(args: ServeArgs) -> Result<(), CliError> {
         broker,
         secrets: config.secrets,
         dispatch: config.dispatch,
+        retention: config.retention,
     })
     .await?;
     print(&format!("ready http://{}", host.address))?;

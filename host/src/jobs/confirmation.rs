@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use super::cycle::{self, Duty, Rest};
+use super::metrics::Metrics;
 use crate::chain::{ChainError, ConfirmationPass, EvmChain};
 
 pub struct ConfirmationJob {
@@ -39,8 +40,8 @@ impl ConfirmationJob {
         Ok(pass)
     }
 
-    pub async fn run(self, stop: CancellationToken) {
-        cycle::run(&self, self.poll, stop).await;
+    pub async fn run(self, metrics: Arc<Metrics>, stop: CancellationToken) {
+        cycle::run(&self, self.poll, &metrics, stop).await;
     }
 }
 

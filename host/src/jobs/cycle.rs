@@ -5,6 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
+use super::metrics::Metrics;
+
 /// Whether a pass left work behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rest {
@@ -29,12 +31,21 @@ const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
 /// Makes passes until `stop`. A pass in hand is finished. After failed passes the pause doubles, up
 /// to ten seconds, so that a store that is away is not hammered.
-pub(super) async fn run<D: Duty>(duty: &D, poll: Duration, stop: CancellationToken) {
+pub(super) async fn run<D: Duty>(
+    duty: &D,
+    poll: Duration,
+    metrics: &Metrics,
+    stop: CancellationToken,
+) {
     let job = D::NAME;
     tracing::info!(job, "started");
     let mut failures = 0_u32;
     while !stop.is_cancelled() {
-        let pause = match duty.pass().await {
+        let pass = duty.pass().await;
+        if pass.is_ok() {
+            metrics.passed(job);
+        }
+        let pause = match pass {
             Ok(Rest::More) => {
                 failures = 0;
                 continue;

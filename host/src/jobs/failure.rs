@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use super::cycle::{self, Duty, Rest};
+use super::metrics::Metrics;
 use crate::store::{MaintainStore, StoreError};
 
 const BATCH: u32 = 500;
@@ -35,8 +36,8 @@ impl FailureJob {
         Ok(failed.len())
     }
 
-    pub async fn run(self, stop: CancellationToken) {
-        cycle::run(&self, self.poll, stop).await;
+    pub async fn run(self, metrics: Arc<Metrics>, stop: CancellationToken) {
+        cycle::run(&self, self.poll, &metrics, stop).await;
     }
 }
 

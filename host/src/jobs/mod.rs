@@ -4,17 +4,23 @@
 //! again if there may be more, else at the next wake-up, poll or stop. A failed pass is logged and
 //! tried again; it never ends a job.
 
+mod backlog;
 mod capabilities;
 mod confirmation;
 mod cycle;
 mod dispatcher;
 mod failure;
+mod metrics;
+mod retention;
 mod retry;
 #[cfg(test)]
 mod testing;
 
+pub use backlog::BacklogJob;
 pub use capabilities::{BrokerMessaging, ChainSigner, StoreCheckpoints};
 pub use confirmation::ConfirmationJob;
 pub use dispatcher::{DispatchConfig, DispatcherJob};
 pub use failure::FailureJob;
+pub use metrics::Metrics;
+pub use retention::{Retention, RetentionJob};
 pub use retry::RetryJob;

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use super::cycle::{self, Duty, Rest};
+use super::metrics::Metrics;
 use crate::store::{MaintainStore, StoreError};
 
 /// Events in one statement.
@@ -41,8 +42,8 @@ impl RetryJob {
         Ok(RetryPass { promoted, taken_over })
     }
 
-    pub async fn run(self, stop: CancellationToken) {
-        cycle::run(&self, self.poll, stop).await;
+    pub async fn run(self, metrics: Arc<Metrics>, stop: CancellationToken) {
+        cycle::run(&self, self.poll, &metrics, stop).await;
     }
 }
 
@@ -94,7 +95,7 @@ mod tests {
         let store = Arc::new(ScriptedStore::promoting([Ok(full), Ok(full), Ok(1)]));
         let stop = CancellationToken::new();
         // With a poll of an hour, only full batches make it look again.
-        let running = tokio::spawn(job(&store, HOUR).run(stop.clone()));
+        let running = tokio::spawn(job(&store, HOUR).run(Arc::default(), stop.clone()));
         until("three passes", || store.calls("promote_due") == 3).await;
         stop.cancel();
         tokio::time::timeout(Duration::from_secs(10), running).await.unwrap().unwrap();
@@ -105,7 +106,8 @@ mod tests {
     async fn a_failed_pass_never_ends_the_job() {
         let store = Arc::new(ScriptedStore::promoting([Err(away()), Err(away()), Ok(1)]));
         let stop = CancellationToken::new();
-        let running = tokio::spawn(job(&store, Duration::from_millis(1)).run(stop.clone()));
+        let running =
+            tokio::spawn(job(&store, Duration::from_millis(1)).run(Arc::default(), stop.clone()));
         until("passes after the failed ones", || store.calls("promote_due") > 3).await;
         stop.cancel();
         tokio::time::timeout(Duration::from_secs(10), running).await.unwrap().unwrap();

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
-use wasmtime::{Config, Engine, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, Engine, PoolingAllocationConfig};
 
 use super::limits::Limits;
 
@@ -108,6 +108,9 @@ fn pool() -> PoolingAllocationConfig {
         // Below a guest's working set every call gives pages back to the system, and the lock on
         // the address space then stops the second core: 26,000 calls a second instead of 65,000.
         .linear_memory_keep_resident(2 << 20)
+        // Asks the system which pages were written and clears only those. Without it the whole
+        // memory of each guest is cleared after each call, which is half the cost of a short one.
+        .pagemap_scan(Enabled::Auto)
         .table_keep_resident(64 << 10)
         .async_stack_keep_resident(64 << 10);
     pool

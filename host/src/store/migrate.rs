@@ -5,11 +5,15 @@ use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 
 use super::open::OpenError;
 
-const SQLITE: &[(i64, &str, &str)] =
-    &[(1, "outbox", include_str!("../../../migrations/sqlite/0001_outbox.sql"))];
+const SQLITE: &[(i64, &str, &str)] = &[
+    (1, "outbox", include_str!("../../../migrations/sqlite/0001_outbox.sql")),
+    (3, "control", include_str!("../../../migrations/sqlite/0003_control.sql")),
+];
 
-const POSTGRES: &[(i64, &str, &str)] =
-    &[(1, "outbox", include_str!("../../../migrations/postgres/0001_outbox.sql"))];
+const POSTGRES: &[(i64, &str, &str)] = &[
+    (1, "outbox", include_str!("../../../migrations/postgres/0001_outbox.sql")),
+    (3, "control", include_str!("../../../migrations/postgres/0003_control.sql")),
+];
 
 pub(super) fn sqlite() -> Migrator {
     migrator(SQLITE)

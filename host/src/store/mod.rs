@@ -6,10 +6,12 @@
 //! contains SQL. Times are the database's: requests carry durations, never points in time.
 
 mod accepting;
+mod backlog;
 mod batch;
 mod checkpointing;
 #[cfg(test)]
 mod conformance;
+mod controlling;
 mod dispatching;
 mod error;
 mod maintaining;
@@ -19,6 +21,7 @@ mod operating;
 mod paying;
 mod plan;
 mod postgres;
+mod retaining;
 mod row;
 mod sign;
 mod sqlite;
@@ -27,7 +30,9 @@ mod wakeup;
 mod writes;
 
 pub use accepting::{AcceptStore, AcceptWithdrawal, Accepted, Answer, IdempotencyClaim};
+pub use backlog::{BACKLOG_COUNT_MAX, Backlog, BacklogStore, Count, TypeBacklog};
 pub use checkpointing::CheckpointStore;
+pub use controlling::{ControlChange, ControlNote, ControlStore, RouteControl};
 pub use dispatching::{
     AttemptRecord, CLAIM_MAX, Claim, DispatchStore, LeaseRef, Settled, Settlement,
 };
@@ -36,6 +41,7 @@ pub use maintaining::MaintainStore;
 pub use open::{OpenError, PostgresUrl, StoreOptions, StoreUrl, StoreUrlError, open};
 pub use operating::{OperateStore, counters};
 pub use paying::{Account, ChainStore, Conclude, Concluded, SignPayment, Signing, SigningRules};
+pub use retaining::RetainStore;
 pub use views::{
     EventFilter, EventHistory, HistoryEntry, HistoryKind, Page, Replayed, Timeline,
     TransitionRecord, WithdrawalFilter,
@@ -43,11 +49,27 @@ pub use views::{
 
 /// Everything that a store does. Each user asks for the part that it needs.
 pub trait Store:
-    AcceptStore + DispatchStore + MaintainStore + CheckpointStore + ChainStore + OperateStore
+    AcceptStore
+    + DispatchStore
+    + MaintainStore
+    + CheckpointStore
+    + ChainStore
+    + OperateStore
+    + RetainStore
+    + ControlStore
+    + BacklogStore
 {
 }
 
 impl<T> Store for T where
-    T: AcceptStore + DispatchStore + MaintainStore + CheckpointStore + ChainStore + OperateStore
+    T: AcceptStore
+        + DispatchStore
+        + MaintainStore
+        + CheckpointStore
+        + ChainStore
+        + OperateStore
+        + RetainStore
+        + ControlStore
+        + BacklogStore
 {
 }

@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use super::writes::Hopeless;
 use super::{
-    Account, Answer, EventHistory, HistoryEntry, HistoryKind, Replayed, StoreError, Timeline,
-    TransitionRecord,
+    Account, Answer, EventHistory, HistoryEntry, HistoryKind, Replayed, RouteControl, StoreError,
+    Timeline, TransitionRecord,
 };
 use crate::domain::{
     Aggregate, BigUint, EventId, EventState, EventStatus, FailureCode, FailureReason, HostId,
@@ -242,6 +242,18 @@ pub(super) fn account<R: Columns>(row: &R) -> Result<Account, StoreError> {
             address: row.text("address")?,
             next_nonce: row.count("next_nonce")?,
             frozen_reason: row.text_or_null("frozen_reason")?,
+        })
+    })
+}
+
+pub(super) fn route_control<R: Columns>(row: &R) -> Result<RouteControl, StoreError> {
+    named("route_controls", "event_type", row, |row| {
+        Ok(RouteControl {
+            event_type: row.parse("event_type")?,
+            paused: row.flag("paused")?,
+            reason: row.text("reason")?,
+            changed_by: row.text("changed_by")?,
+            changed_at: row.time("changed_at")?,
         })
     })
 }

@@ -17,8 +17,16 @@ const IMPORTS: [(&str, &[&str]); 9] = [
 ];
 
 /// The store's traits, but for the one that is `chain`'s.
-const STORES_OF_OTHERS: [&str; 5] =
-    ["AcceptStore", "CheckpointStore", "DispatchStore", "MaintainStore", "OperateStore"];
+const STORES_OF_OTHERS: [&str; 8] = [
+    "AcceptStore",
+    "BacklogStore",
+    "CheckpointStore",
+    "ControlStore",
+    "DispatchStore",
+    "MaintainStore",
+    "OperateStore",
+    "RetainStore",
+];
 
 fn of_host() -> Vec<&'static Source> {
     let of_host: Vec<_> = sources().iter().filter(|it| it.module().is_some()).collect();
@@ -196,10 +204,12 @@ fn of_the_store_chain_knows_only_its_own_trait() {
 
 #[test]
 fn no_job_calls_another() {
-    const JOBS: [(&str, &str); 4] = [
+    const JOBS: [(&str, &str); 6] = [
         ("dispatcher", "DispatcherJob"),
         ("retry", "RetryJob"),
         ("failure", "FailureJob"),
+        ("retention", "RetentionJob"),
+        ("backlog", "BacklogJob"),
         ("confirmation", "ConfirmationJob"),
     ];
     let files = of_host();

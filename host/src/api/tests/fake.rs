@@ -26,6 +26,8 @@ pub(super) struct Rows {
     pub(super) events: Vec<EventHistory>,
     pub(super) transitions: Vec<TransitionRecord>,
     pub(super) transactions: Vec<SignedTransaction>,
+    pub(super) backlog: Vec<TypeBacklog>,
+    controls: Vec<RouteControl>,
     answers: HashMap<(String, String), (String, Answer)>,
 }
 
@@ -206,6 +208,76 @@ impl OperateStore for FakeStore {
 
     async fn ping(&self) -> Result<(), StoreError> {
         self.works().await
+    }
+}
+
+impl FakeStore {
+    async fn control(
+        &self,
+        paused: bool,
+        event_type: &EventType,
+        note: ControlNote<'_>,
+    ) -> Result<ControlChange, StoreError> {
+        self.works().await?;
+        let mut rows = self.rows.lock().unwrap();
+        let found = rows.controls.iter().position(|control| control.event_type == *event_type);
+        let was = found.map(|i| rows.controls.remove(i));
+        let already = was.as_ref().is_some_and(|control| control.paused == paused);
+        let control = RouteControl {
+            event_type: event_type.clone(),
+            paused,
+            reason: note.reason.to_owned(),
+            changed_by: note.by.to_owned(),
+            changed_at: Timestamp::UNIX_EPOCH,
+        };
+        rows.controls.push(control);
+        Ok(if already { ControlChange::Already } else { ControlChange::Changed })
+    }
+}
+
+#[async_trait]
+impl ControlStore for FakeStore {
+    async fn pause_route(
+        &self,
+        event_type: &EventType,
+        note: ControlNote<'_>,
+    ) -> Result<ControlChange, StoreError> {
+        self.control(true, event_type, note).await
+    }
+
+    async fn resume_route(
+        &self,
+        event_type: &EventType,
+        note: ControlNote<'_>,
+    ) -> Result<ControlChange, StoreError> {
+        self.control(false, event_type, note).await
+    }
+
+    async fn route_controls(&self) -> Result<Vec<RouteControl>, StoreError> {
+        self.works().await?;
+        Ok(self.rows.lock().unwrap().controls.clone())
+    }
+}
+
+#[async_trait]
+impl BacklogStore for FakeStore {
+    async fn backlog(&self) -> Result<Vec<TypeBacklog>, StoreError> {
+        self.works().await?;
+        Ok(self.rows.lock().unwrap().backlog.clone())
+    }
+}
+
+/// So many pending events, the oldest of them due for so many seconds.
+pub(super) fn a_backlog(event_type: &str, pending: u64, age_s: Option<u64>) -> TypeBacklog {
+    let count = |number| Count { number, at_least: false };
+    TypeBacklog {
+        event_type: event_type.parse().unwrap(),
+        pending: count(pending),
+        processing: count(0),
+        retrying: count(0),
+        failed: count(0),
+        oldest_age: age_s.map(Duration::from_secs),
+        unclaimed_for: age_s.map(Duration::from_secs),
     }
 }
 

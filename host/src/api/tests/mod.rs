@@ -5,6 +5,7 @@ mod fake;
 mod idempotency;
 mod operations;
 mod problems;
+mod routes;
 mod server;
 mod table;
 mod withdrawals;
@@ -25,6 +26,7 @@ use fake::{FakeJudge, FakeStore};
 struct Host {
     store: Arc<FakeStore>,
     judge: Arc<FakeJudge>,
+    backlog: tokio::sync::watch::Sender<crate::store::Backlog>,
     router: Router,
 }
 
@@ -74,15 +76,22 @@ fn host_with(limits: Limits) -> Host {
         token("operate", &[Role::Operate]),
     ])
     .unwrap();
+    let nothing = crate::store::Backlog { read_at: std::time::Instant::now(), types: vec![] };
+    let (backlog, backlog_seen) = tokio::sync::watch::channel(nothing);
     let router = router(Api {
         accept: store.clone(),
         operate: store.clone(),
+        control: store.clone(),
+        backlog: store.clone(),
+        backlog_seen,
+        registry: Arc::new(crate::plugin::Registry::new(crate::plugin::Routes::default())),
+        metrics: Arc::new(|| "tidegate_up 1\n".to_owned()),
         judge: judge.clone(),
         tokens,
         flow: Flow::default(),
         limits,
     });
-    Host { store, judge, router }
+    Host { store, judge, backlog, router }
 }
 
 impl Host {

@@ -14,6 +14,7 @@ use crate::domain::{Withdrawal, WithdrawalId, WithdrawalRequest};
 use crate::store::{AcceptWithdrawal, Accepted, Answer, IdempotencyClaim};
 
 use super::super::auth::Caller;
+use super::super::back_pressure::check_withdrawals;
 use super::super::body::read_json;
 use super::super::idempotency::{self, REPLAYED_HEADER};
 use super::super::judge::JudgeError;
@@ -51,6 +52,7 @@ pub(in crate::api) async fn accept_withdrawal(
 }
 
 async fn judge(shared: &Inner, request: &WithdrawalRequest) -> Result<(), Problem> {
+    check_withdrawals(shared)?;
     match shared.api.judge.judge(request).await {
         Ok(()) => Ok(()),
         Err(JudgeError::Rejected { field, reason }) => {

@@ -21,6 +21,7 @@ use std::path::Path;
 
 use crate::api::{Limits, Tokens};
 use crate::domain::Flow;
+use crate::jobs::Retention;
 
 pub use check::{ConfigArgs, run};
 pub use error::{ConfigError, ConfigErrors};
@@ -42,6 +43,7 @@ pub struct Config {
     pub tokens: Tokens,
     pub plugins: PluginsConfig,
     pub dispatch: DispatchConfig,
+    pub retention: Retention,
     pub flow: Flow,
     pub networks: Vec<NetworkConfig>,
     pub broker: BrokerConfig,
@@ -115,6 +117,7 @@ fn read_root(mut root: Section<'_>) -> Option<Config> {
     let tokens = sections::read_tokens(&mut root);
     let plugins = sections::read_plugins(&mut root);
     let dispatch = sections::read_dispatch(&mut root);
+    let retention = sections::read_retention(&mut root);
     let flow = sections::read_flow(&mut root);
     let networks = networks::read_networks(&mut root);
     let broker = sections::read_broker(&mut root);
@@ -128,6 +131,7 @@ fn read_root(mut root: Section<'_>) -> Option<Config> {
         tokens,
         plugins,
         dispatch,
+        retention,
         flow,
         networks,
         broker,

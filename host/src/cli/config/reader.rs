@@ -135,6 +135,28 @@ impl<'a> Section<'a> {
         self.parsed(name, read).unwrap_or(default)
     }
 
+    /// A duration, or the word that stands for none.
+    pub(super) fn duration_or(
+        &mut self,
+        name: &'static str,
+        none: &str,
+        default: Option<Duration>,
+        range: RangeInclusive<Duration>,
+    ) -> Option<Duration> {
+        let read = |text: &str| {
+            if text == none {
+                return Ok(None);
+            }
+            let duration = parse_duration(text).map_err(|e| format!("{e}; or write \"{none}\""))?;
+            if range.contains(&duration) {
+                return Ok(Some(duration));
+            }
+            let (start, end) = (range.start(), range.end());
+            Err(format!("must lie between {start:?} and {end:?}, or be \"{none}\""))
+        };
+        self.parsed(name, read).unwrap_or(default)
+    }
+
     pub(super) fn integer(
         &mut self,
         name: &'static str,

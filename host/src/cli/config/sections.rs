@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::api::{Limits, Role, Token, Tokens};
 use crate::domain::{EventType, Flow, WithdrawalStatus, parse_size};
+use crate::jobs::Retention;
 use crate::store::CLAIM_MAX;
 
 use super::reader::Section;
@@ -86,10 +87,28 @@ pub(super) fn read_http(root: &mut Section<'_>) -> Limits {
         request_timeout: section.duration("request_timeout", timeout, seconds(1)..=seconds(600)),
         requests_max: usize::try_from(section.integer("requests_max", 512, 1..=100_000))
             .unwrap_or(default.requests_max),
+        backlog_age_max: section.duration_or(
+            "backlog_age_max",
+            "none",
+            default.backlog_age_max,
+            seconds(1)..=seconds(30 * 24 * 3_600),
+        ),
+        metrics_open: read_metrics_open(root),
         ..default
     };
     section.finish();
     limits
+}
+
+fn read_metrics_open(root: &mut Section<'_>) -> bool {
+    let mut section = root.section("metrics");
+    let open = section.parsed("access", |text| match text {
+        "read" => Ok(false),
+        "open" => Ok(true),
+        other => Err(format!("{other:?} is no access: write \"read\" or \"open\"")),
+    });
+    section.finish();
+    open.unwrap_or(false)
 }
 
 pub(super) fn read_store(root: &mut Section<'_>) -> Option<StoreConfig> {
@@ -136,6 +155,29 @@ pub(super) fn read_dispatch(root: &mut Section<'_>) -> DispatchConfig {
     };
     section.finish();
     config
+}
+
+pub(super) fn read_retention(root: &mut Section<'_>) -> Retention {
+    let mut section = root.section("retention");
+    let default = Retention::default();
+    // Shorter than an hour, a caller that tries again could be taken for another one.
+    let range = seconds(3_600)..=seconds(3_650 * 24 * 3_600);
+    let keep = Retention {
+        finished_events: section.duration_or(
+            "finished_events",
+            "never",
+            default.finished_events,
+            range.clone(),
+        ),
+        idempotency_keys: section.duration_or(
+            "idempotency_keys",
+            "never",
+            default.idempotency_keys,
+            range,
+        ),
+    };
+    section.finish();
+    keep
 }
 
 pub(super) fn read_tokens(root: &mut Section<'_>) -> Tokens {

@@ -13,11 +13,13 @@ use super::error::ConfigError;
 const PREFIX: &str = "TIDEGATE_";
 
 /// The keys that a variable can set.
-pub(super) const VARIABLES: [&str; 20] = [
+pub(super) const VARIABLES: [&str; 24] = [
     "listen",
     "http.body_max",
     "http.request_timeout",
     "http.requests_max",
+    "http.backlog_age_max",
+    "metrics.access",
     "store.url",
     "store.url_file",
     "store.connections_max",
@@ -27,6 +29,8 @@ pub(super) const VARIABLES: [&str; 20] = [
     "dispatch.poll",
     "dispatch.grace",
     "dispatch.batch",
+    "retention.finished_events",
+    "retention.idempotency_keys",
     "broker.kind",
     "broker.url",
     "broker.url_file",

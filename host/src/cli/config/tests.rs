@@ -45,6 +45,10 @@ listen = "0.0.0.0:9000"
 body_max = "128KiB"
 request_timeout = "5s"
 requests_max = 64
+backlog_age_max = "5m"
+
+[metrics]
+access = "open"
 
 [store]
 url = "postgres://u:hunter2@db/tidegate"
@@ -64,6 +68,10 @@ lease = "1m"
 poll = "500ms"
 grace = "10s"
 batch = 100
+
+[retention]
+finished_events = "30d"
+idempotency_keys = "never"
 
 [flow]
 requested = ["BLOCKCHAIN_BROADCAST_REQUESTED", "AUDIT_REQUESTED"]
@@ -110,6 +118,8 @@ fn a_full_configuration_is_read() {
     let config = Folder::new().with("PARTNER_KEY", "hunter2").read(FULL).unwrap();
     assert_eq!(config.listen.to_string(), "0.0.0.0:9000");
     assert_eq!(config.http.body_bytes_max, 128 * 1024);
+    assert_eq!(config.http.backlog_age_max, Some(Duration::from_secs(300)));
+    assert!(config.http.metrics_open);
     assert_eq!(config.store.connections_max, 20);
     let token = &config.tokens.as_slice()[0];
     assert_eq!(
@@ -117,6 +127,9 @@ fn a_full_configuration_is_read() {
         ("shop", &[Role::Submit, Role::Read][..])
     );
     assert_eq!(config.dispatch.lease, Duration::from_secs(60));
+    let month = Duration::from_secs(30 * 24 * 60 * 60);
+    assert_eq!(config.retention.finished_events, Some(month));
+    assert_eq!(config.retention.idempotency_keys, None);
     let requested = config.flow.event_types(crate::domain::WithdrawalStatus::Requested);
     assert_eq!(requested.len(), 2);
     assert!(config.flow.event_types(crate::domain::WithdrawalStatus::Failed).is_empty());
@@ -151,15 +164,15 @@ fn everything_that_is_wrong_is_told_at_once_with_its_place() {
     assert_eq!(
         Folder::new().errors(text),
         "tidegate.toml:1:10: listen: must be a string, and is an integer\n\
-         tidegate.toml:2:1: lissen: is no key here: the keys are listen, http, store, tokens, \
-         plugins, dispatch, flow, networks, broker, secrets, log\n\
+         tidegate.toml:2:1: lissen: is no key here: the keys are listen, http, metrics, store, tokens, \
+         plugins, dispatch, retention, flow, networks, broker, secrets, log\n\
          tidegate.toml:3:1: store.url: must begin with sqlite: or postgres:\n\
          tidegate.toml:6:9: dispatch.batch: must be an integer from 1 to 1000\n\
          tidegate.toml:7:9: dispatch.lease: \"10\" is no duration: write a whole number and one of \
          ms, s, m, h, d, such as \"10s\"\n\
          tidegate.toml:9:10: log.format: \"xml\" is no format: write \"text\" or \"json\"\n\
-         tidegate.toml:10:2: surprise: is no key here: the keys are listen, http, store, tokens, \
-         plugins, dispatch, flow, networks, broker, secrets, log"
+         tidegate.toml:10:2: surprise: is no key here: the keys are listen, http, metrics, store, tokens, \
+         plugins, dispatch, retention, flow, networks, broker, secrets, log"
     );
 }
 
@@ -328,6 +341,7 @@ fn the_example_of_the_readme_holds_and_shows_the_defaults() {
     assert_eq!(config.store.connections_max, defaults.store.connections_max);
     assert_eq!(config.plugins, defaults.plugins);
     assert_eq!(config.dispatch, defaults.dispatch);
+    assert_eq!(config.retention, defaults.retention);
     assert_eq!(config.flow, defaults.flow);
     assert_eq!(config.log, defaults.log);
     let optional = ["depth", "gas_limit_max", "resend_after", "rebroadcast_after", "stream"];

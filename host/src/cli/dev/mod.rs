@@ -19,6 +19,7 @@ use super::output::print;
 use crate::api;
 use crate::chain::{Asset, FeeCaps, NetworkConfig};
 use crate::domain::Flow;
+use crate::jobs::Retention;
 use crate::sandbox::{self, StandIns, StandInsOptions};
 use crate::store::StoreUrl;
 use identity::Identity;
@@ -91,6 +92,7 @@ async fn run_host(
             batch: 200,
             interruptions_max: 20,
         },
+        retention: Retention::default(),
     })
     .await?;
     print(&greeting(&format!("http://{}", host.address), identity, stand_ins))?;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
@@ -15,6 +16,7 @@ pub(super) struct InHand(Mutex<HashMap<EventId, Held>>);
 
 struct Held {
     token: LeaseToken,
+    claimed_at: Instant,
     lost: CancellationToken,
 }
 
@@ -22,7 +24,7 @@ impl InHand {
     /// Notes a claimed event. The token is cancelled if the lease is lost meanwhile.
     pub(super) fn add(&self, lease: LeaseRef) -> CancellationToken {
         let lost = CancellationToken::new();
-        let held = Held { token: lease.token, lost: lost.clone() };
+        let held = Held { token: lease.token, claimed_at: Instant::now(), lost: lost.clone() };
         self.lock().insert(lease.event, held);
         lost
     }
@@ -35,10 +37,15 @@ impl InHand {
         }
     }
 
-    fn leases(&self) -> Vec<LeaseRef> {
-        let lease =
-            |(event, held): (&EventId, &Held)| LeaseRef { event: *event, token: held.token };
-        self.lock().iter().map(lease).collect()
+    /// Leases that were taken at least so long ago, in the order of their events: all who write
+    /// many events lock them in this order.
+    fn leases_older_than(&self, age: Duration) -> Vec<LeaseRef> {
+        let held = self.lock();
+        let old = held.iter().filter(|(_, held)| held.claimed_at.elapsed() >= age);
+        let mut leases: Vec<_> =
+            old.map(|(event, held)| LeaseRef { event: *event, token: held.token }).collect();
+        leases.sort_unstable_by_key(|lease| lease.event);
+        leases
     }
 
     fn mark_lost(&self, lease: LeaseRef) {
@@ -54,8 +61,10 @@ impl InHand {
     }
 }
 
-/// Prolongs all leases in hand, three times within each lease, until `ended`. An attempt whose lease
-/// turns out to be lost is interrupted: another host may be at it.
+/// Prolongs the leases of long attempts, three times within each lease, until `ended`. A lease that
+/// is younger than a third is left to the next pass, which comes in time: events that are done in
+/// milliseconds are never written a third time. An attempt whose lease turns out to be lost is
+/// interrupted: another host may be at it.
 pub(super) async fn prolong_leases(shared: Arc<Shared>, ended: CancellationToken) {
     let lease_for = shared.job.config.lease;
     loop {
@@ -63,7 +72,7 @@ pub(super) async fn prolong_leases(shared: Arc<Shared>, ended: CancellationToken
             () = ended.cancelled() => return,
             () = tokio::time::sleep(lease_for / 3) => {}
         }
-        let leases = shared.in_hand.leases();
+        let leases = shared.in_hand.leases_older_than(lease_for / 3);
         if leases.is_empty() {
             continue;
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
+use tokio_util::task::TaskTracker;
 
 use super::attempt::Attempt;
 use super::{JOB, Shared};
@@ -13,19 +14,31 @@ use crate::jobs::cycle;
 use crate::plugin::Release;
 use crate::store::{AttemptRecord, Claim, LeaseRef, Settlement, StoreError};
 
-/// How long a lane waits for more free slots before it claims with those it has.
-const GATHER: Duration = Duration::from_millis(2);
+/// How long a lane waits for more free slots before it claims with those it has. Claims of half a
+/// batch cost the database a third less for each event than claims of a fifth.
+const GATHER: Duration = Duration::from_millis(5);
 /// The pause after events had to be given back.
 const GIVEN_BACK_PAUSE: Duration = Duration::from_millis(50);
 
 /// How long an event waits that no plugin selects. A plugin that does may come any time.
 const UNSELECTED_PAUSE: Duration = Duration::from_secs(60);
 
+/// Claims on their way at the same time while there is plenty: while one waits for its commit, the
+/// database has others to work on. An idle lane asks with one.
+const CLAIMS: usize = 4;
+
 pub(super) struct Lane {
+    claimer: Arc<Claimer>,
+    /// Claim beside the lane itself, and end when nothing more is due.
+    helpers: JoinSet<()>,
+}
+
+/// Takes events of one type and starts their attempts.
+struct Claimer {
     shared: Arc<Shared>,
     event_type: EventType,
     settlements: mpsc::Sender<Settlement>,
-    attempts: JoinSet<()>,
+    attempts: TaskTracker,
 }
 
 /// What a pass of the lane came to.
@@ -46,31 +59,28 @@ impl Lane {
         event_type: EventType,
         settlements: mpsc::Sender<Settlement>,
     ) -> Self {
-        Self { shared, event_type, settlements, attempts: JoinSet::new() }
+        let attempts = TaskTracker::new();
+        let claimer = Claimer { shared, event_type, settlements, attempts };
+        Self { claimer: Arc::new(claimer), helpers: JoinSet::new() }
     }
 
     /// Runs until the stop, or until the type has no route. Ends when its attempts have ended.
     pub(super) async fn run(mut self) -> EventType {
-        let poll = self.shared.job.config.poll;
-        let mut wakeups = self.shared.job.store.wakeups();
-        let mut settled = self.shared.settled.subscribe();
+        let claimer = Arc::clone(&self.claimer);
+        let shared = &claimer.shared;
+        let poll = shared.job.config.poll;
+        let mut wakeups = shared.job.store.wakeups();
+        let mut settled = shared.settled.subscribe();
         let mut failures = 0;
-        while !self.shared.stop.is_cancelled() {
+        loop {
             // Seen before the claim, so that a hint that comes during it is not lost.
             wakeups.borrow_and_update();
             settled.borrow_and_update();
-            let stop = self.shared.stop.clone();
-            let pass = tokio::select! {
-                () = stop.cancelled() => break,
-                slots = self.wait_for_slots() => match slots {
-                    Some((release, slots)) => self.claim(&release, slots).await,
-                    None => Ok(Pass::NoRoute),
-                },
-            };
-            while self.attempts.try_join_next().is_some() {}
+            let Some(pass) = claimer.pass().await else { break };
             let pause = match pass {
                 Ok(Pass::Full) => {
                     failures = 0;
+                    self.call_helpers();
                     continue;
                 }
                 Ok(Pass::NoRoute) => break,
@@ -85,32 +95,59 @@ impl Lane {
                 Err(error) => {
                     failures += 1;
                     let pause = cycle::backoff(poll, failures);
-                    tracing::warn!(job = JOB, event_type = %self.event_type, %error, "a claim failed; the next one in {} ms", pause.as_millis());
+                    tracing::warn!(job = JOB, event_type = %claimer.event_type, %error, "a claim failed; the next one in {} ms", pause.as_millis());
                     tokio::select! {
-                        () = self.shared.stop.cancelled() => {}
+                        () = shared.stop.cancelled() => {}
                         () = tokio::time::sleep(pause) => {}
                     }
                     continue;
                 }
             };
             tokio::select! {
-                () = self.shared.stop.cancelled() => {}
-                _ = wakeups.changed() => {}
-                _ = settled.changed(), if self.is_ordered() => {}
+                () = shared.stop.cancelled() => {}
+                _ = wakeups.changed() => shared.job.metrics.woken(),
+                _ = settled.changed(), if claimer.is_ordered() => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
-        while self.attempts.join_next().await.is_some() {}
-        self.event_type
+        while self.helpers.join_next().await.is_some() {}
+        claimer.attempts.close();
+        claimer.attempts.wait().await;
+        claimer.event_type.clone()
     }
 
+    fn call_helpers(&mut self) {
+        while self.helpers.try_join_next().is_some() {}
+        while self.helpers.len() < CLAIMS - 1 {
+            let claimer = Arc::clone(&self.claimer);
+            // What else comes of a pass, the lane itself meets too.
+            self.helpers
+                .spawn(async move { while let Some(Ok(Pass::Full)) = claimer.pass().await {} });
+        }
+    }
+}
+
+impl Claimer {
     fn is_ordered(&self) -> bool {
         let routes = self.shared.job.registry.current();
         routes.of_type(&self.event_type).any(|release| release.manifest().ordered)
     }
 
-    /// Waits for a slot of the plugin that has most of them free, and takes what else is free. A
-    /// quarter of a batch is worth a short wait: claims of one event each would be slow.
+    /// Waits for slots and claims once. None after the stop: then nothing is claimed.
+    async fn pass(&self) -> Option<Result<Pass, StoreError>> {
+        let slots = self.shared.stop.run_until_cancelled(self.wait_for_slots()).await?;
+        if self.shared.stop.is_cancelled() {
+            return None;
+        }
+        // Not within the line above: a claim on its way must not be dropped.
+        Some(match slots {
+            Some((release, slots)) => self.claim(&release, slots).await,
+            None => Ok(Pass::NoRoute),
+        })
+    }
+
+    /// Waits for a slot of the plugin that has most of them free, and takes what else is free. Half
+    /// of a batch is worth a short wait: claims of one event each would be slow.
     async fn wait_for_slots(&self) -> Option<(Arc<Release>, Vec<OwnedSemaphorePermit>)> {
         let routes = self.shared.job.registry.current();
         let release = routes
@@ -120,7 +157,7 @@ impl Lane {
         let first = Arc::clone(slots).acquire_owned().await.ok()?;
         let most =
             (self.shared.job.config.batch as usize).min(release.manifest().limits.concurrency);
-        let wanted = u32::try_from(most / 4).unwrap_or(1);
+        let wanted = u32::try_from(most / 2).unwrap_or(1);
         let mut taken = vec![first];
         if wanted > 1 {
             let more = Arc::clone(slots).acquire_many_owned(wanted - 1);
@@ -140,7 +177,7 @@ impl Lane {
     }
 
     async fn claim(
-        &mut self,
+        &self,
         release: &Arc<Release>,
         mut slots: Vec<OwnedSemaphorePermit>,
     ) -> Result<Pass, StoreError> {
@@ -155,7 +192,8 @@ impl Lane {
             ordered_among: if manifest.ordered { &manifest.handles } else { &[] },
         };
         let events = job.store.claim(claim).await?;
-        let full = events.len() >= limit as usize;
+        job.metrics.claimed(&self.event_type, events.len());
+        let full = events.len() as u32 >= limit;
         let routes = job.registry.current();
         let mut given_back = Vec::new();
         for event in events {
@@ -215,7 +253,7 @@ impl Lane {
     }
 
     fn start(
-        &mut self,
+        &self,
         event: OutboxEvent,
         lease: LeaseRef,
         release: Arc<Release>,

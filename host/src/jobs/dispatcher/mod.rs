@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::{EventType, HostId};
+use crate::jobs::Metrics;
 use crate::plugin::{Registry, SandboxEngine, Services};
 use crate::store::DispatchStore;
 use in_hand::InHand;
@@ -62,6 +63,7 @@ pub struct DispatcherJob {
     pub services: Services,
     pub host: HostId,
     pub config: DispatchConfig,
+    pub metrics: Arc<Metrics>,
 }
 
 /// What lanes and attempts share.

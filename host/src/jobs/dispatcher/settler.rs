@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 
 use super::{JOB, Shared};
 use crate::domain::{Decision, EventId};
@@ -15,11 +15,25 @@ const BATCH: usize = 500;
 /// The first pause after a failed batch.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
+/// Batches that are on their way at the same time. While one waits for its commit, the database has
+/// another to work on; more than two would only make batches smaller.
+const LANES: usize = 2;
+
 /// Runs until all senders are gone and the queue is empty.
-pub(super) async fn run(shared: Arc<Shared>, mut queue: mpsc::Receiver<Settlement>) {
-    let mut batch = Vec::with_capacity(BATCH);
-    while queue.recv_many(&mut batch, BATCH).await > 0 {
-        settle(&shared, std::mem::take(&mut batch)).await;
+pub(super) async fn run(shared: Arc<Shared>, queue: mpsc::Receiver<Settlement>) {
+    let queue = Mutex::new(queue);
+    let lanes = std::array::from_fn::<_, LANES, _>(|_| run_lane(&shared, &queue));
+    futures_util::future::join_all(lanes).await;
+}
+
+async fn run_lane(shared: &Shared, queue: &Mutex<mpsc::Receiver<Settlement>>) {
+    loop {
+        let mut batch = Vec::with_capacity(BATCH);
+        // One lane waits for settlements, the others for the queue: a batch is never split.
+        if queue.lock().await.recv_many(&mut batch, BATCH).await == 0 {
+            return;
+        }
+        settle(shared, batch).await;
     }
 }
 
@@ -34,6 +48,7 @@ async fn settle(shared: &Shared, batch: Vec<Settlement>) {
     loop {
         match store.settle(batch.clone()).await {
             Ok(answers) => {
+                shared.job.metrics.settled(&batch, &answers);
                 for (settlement, settled) in batch.iter().zip(answers) {
                     report(settlement, settled);
                 }

@@ -103,6 +103,7 @@ fn shared(store: &Arc<HandStore>, lease: Duration) -> Arc<Shared> {
             services,
             host: HostId::generate("test"),
             config: DispatchConfig { lease, ..DispatchConfig::default() },
+            metrics: Arc::default(),
         },
         in_hand: InHand::default(),
         settled: watch::Sender::new(0),

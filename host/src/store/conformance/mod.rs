@@ -4,12 +4,15 @@
 //! world older, so that nothing sleeps.
 
 mod accept;
+mod backlog;
 mod chain;
 mod cluster;
+mod control;
 mod dispatch;
 mod maintain;
 mod opening;
 mod operate;
+mod retain;
 mod schema;
 mod speed;
 mod world;

@@ -8,6 +8,7 @@ on_both_stores!(
     a_stranger_inserts_with_four_columns,
     a_row_that_breaks_the_contract_cannot_be_written,
     a_claim_reads_its_own_index_and_no_other,
+    retention_reads_its_own_index_and_no_other,
     a_strangers_insert_wakes_the_dispatcher_on_postgres,
 );
 
@@ -146,10 +147,44 @@ async fn a_claim_reads_its_own_index_and_no_other(world: &World) {
             let arguments = "'A', 100, 'h', 1000";
             let plan = postgres_plan(world, pg::CLAIM, arguments).await;
             assert!(plan.contains("Index Scan using outbox_events_pending"), "{plan}");
-            assert!(!plan.contains("Seq Scan") && !plan.contains("Sort"), "{plan}");
+            assert!(
+                !plan.contains("Seq Scan on outbox_events") && !plan.contains("Sort"),
+                "{plan}"
+            );
             let arguments = "'A', 100, 'h', 1000, ARRAY['A']";
             let plan = postgres_plan(world, pg::CLAIM_IN_ORDER, arguments).await;
             assert!(plan.contains("Index Scan using outbox_events_pending"), "{plan}");
+        }
+    }
+}
+
+/// Everything is finished and nothing is old: what a pass finds most of the time.
+async fn retention_reads_its_own_index_and_no_other(world: &World) {
+    let fill = match &world.db {
+        Db::Sqlite(_) => {
+            "INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload, status) \
+             WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) \
+             SELECT 'ORDER', i, 'A', '{}', 'DONE' FROM n"
+        }
+        Db::Postgres(_) => {
+            "INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload, status) \
+             SELECT 'ORDER', i, 'A', '{}', 'DONE' FROM generate_series(1, 20000) AS i"
+        }
+    };
+    world.execute(fill).await.unwrap();
+    world.execute("ANALYZE").await.unwrap();
+    match &world.db {
+        Db::Sqlite(_) => {
+            let plan = sqlite_plan(world, lite::FINISHED).await;
+            let search = "SEARCH e USING INDEX outbox_events_done_at (updated_at<?)";
+            assert!(plan.contains(search), "{plan}");
+            assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+        }
+        Db::Postgres(_) => {
+            let week = "604800000000";
+            let plan = postgres_plan(world, pg::DELETE_FINISHED, &format!("{week}, 500")).await;
+            assert!(plan.contains("outbox_events_done_at"), "{plan}");
+            assert!(!plan.contains("Seq Scan on outbox_events"), "{plan}");
         }
     }
 }

@@ -47,6 +47,7 @@ const TIMES: &[(&str, &[&str])] = &[
         ],
     ),
     ("signed_transactions", &["signed_at"]),
+    ("idempotency_keys", &["created_at"]),
     (
         "withdrawals",
         &["requested_at", "broadcasted_at", "confirmed_at", "created_at", "updated_at"],

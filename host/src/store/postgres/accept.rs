@@ -10,11 +10,12 @@ use crate::store::{AcceptStore, AcceptWithdrawal, Accepted, IdempotencyClaim, St
 const DOING: &str = "accept a withdrawal";
 
 /// The key decides: if another request has it, nothing else is written. Who comes with a key that
-/// is being written waits here until that is decided.
+/// is being written waits here until that is decided. The setting is the transaction's: the events
+/// are announced afterwards (see `announce`).
 const ACCEPT: &str = "\
     WITH claimed AS (INSERT INTO idempotency_keys (scope, key, fingerprint, answer_status, \
     answer_location, answer_body) VALUES ($1, $2, $3, $4, $5, $6) \
-    ON CONFLICT DO NOTHING RETURNING 1), \
+    ON CONFLICT DO NOTHING RETURNING set_config('tidegate.announced_later', 'on', true)), \
     withdrawal AS (INSERT INTO withdrawals (id, user_id, asset, network, amount, \
     destination_address, status, requested_at, created_at, updated_at) \
     SELECT $7, $8, $9, $10, $11::text::numeric, $12, $13, $14, $15, $16 FROM claimed), \
@@ -33,6 +34,7 @@ impl AcceptStore for Postgres {
     async fn accept_withdrawal(&self, request: AcceptWithdrawal) -> Result<Accepted, StoreError> {
         if self.insert(&request).await? == 1 {
             self.wakeup.send();
+            self.announcing.send();
             return Ok(Accepted::Created);
         }
         self.find_answer(&request.idempotency)

@@ -14,7 +14,8 @@ use crate::store::row::{self, Columns};
 use crate::store::writes::micros;
 use crate::store::{CLAIM_MAX, Claim, DispatchStore, LeaseRef, Settled, Settlement, StoreError};
 
-/// The oldest due events of one type that no other host is just taking. One that never began and
+/// The oldest due events of one type that no other host is just taking, unless the type is paused,
+/// which is looked up once a claim. One that never began and
 /// is past `valid_until` is left to the failure job.
 macro_rules! claim_sql {
     ($held:literal) => {
@@ -24,7 +25,8 @@ macro_rules! claim_sql {
              lease_token = lease_token + 1, updated_at = now() \
              WHERE id = ANY (ARRAY (SELECT e.id FROM outbox_events AS e \
              WHERE e.status = 'PENDING' AND e.event_type = $1 AND e.available_at <= now() \
-             AND (e.valid_until IS NULL OR e.valid_until > now() OR e.outcome_unknown \
+             AND NOT EXISTS (SELECT 1 FROM route_controls AS c WHERE c.event_type = $1 \
+             AND c.paused) AND (e.valid_until IS NULL OR e.valid_until > now() OR e.outcome_unknown \
              OR e.attempt_count + e.deferral_count + e.interruption_count > 0) ",
             $held,
             " ORDER BY e.available_at, e.id LIMIT $2 FOR UPDATE SKIP LOCKED)) RETURNING ",

@@ -5,12 +5,16 @@
 //! its own after it, for a statement sees what was there when it began.
 
 mod accept;
+mod announce;
+mod backlog;
 mod chain;
 mod checkpoints;
 mod claim;
+mod control;
 mod listen;
 mod maintain;
 mod operate;
+mod retain;
 mod row;
 mod settle;
 mod sign;
@@ -22,9 +26,12 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
+use self::announce::Announcing;
 #[cfg(test)]
 pub(super) use self::claim::{CLAIM, CLAIM_IN_ORDER};
 use self::listen::Listening;
+#[cfg(test)]
+pub(super) use self::retain::DELETE_FINISHED;
 use super::open::{OpenError, PostgresUrl, StoreOptions};
 use super::wakeup::Wakeup;
 use super::{StoreError, migrate};
@@ -37,6 +44,7 @@ pub(super) struct Postgres {
     pool: PgPool,
     flow: Arc<Flow>,
     wakeup: Wakeup,
+    announcing: Announcing,
     listening: Listening,
 }
 
@@ -59,7 +67,8 @@ impl Postgres {
         migrated.map_err(migrate::explain)?;
         let wakeup = Wakeup::new();
         let listening = Listening::start(connect, wakeup.clone());
-        Ok(Self { pool, flow: Arc::new(options.flow), wakeup, listening })
+        let announcing = Announcing::start(pool.clone());
+        Ok(Self { pool, flow: Arc::new(options.flow), wakeup, announcing, listening })
     }
 
     async fn close(&self) {

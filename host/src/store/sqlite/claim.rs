@@ -14,7 +14,7 @@ use crate::store::row::{self, Columns};
 use crate::store::writes::micros;
 use crate::store::{CLAIM_MAX, Claim, DispatchStore, LeaseRef, Settled, Settlement, StoreError};
 
-/// The oldest due events of one type. One that never began and is past `valid_until` is left to
+/// The oldest due events of one type, unless it is paused, which is looked up once a claim. One that never began and is past `valid_until` is left to
 /// the failure job.
 macro_rules! claim_sql {
     ($held:literal) => {
@@ -23,7 +23,8 @@ macro_rules! claim_sql {
              lease_token = lease_token + 1, updated_at = ?2 \
              WHERE position IN (SELECT position FROM outbox_events AS e \
              WHERE status = 'PENDING' AND event_type = ?1 AND available_at <= ?2 \
-             AND (valid_until IS NULL OR valid_until > ?2 OR outcome_unknown = 1 \
+             AND NOT EXISTS (SELECT 1 FROM route_controls AS c WHERE c.event_type = ?1 \
+             AND c.paused) AND (valid_until IS NULL OR valid_until > ?2 OR outcome_unknown = 1 \
              OR attempt_count + deferral_count + interruption_count > 0) ",
             $held,
             " ORDER BY available_at, position LIMIT ?3) RETURNING *"

@@ -5,11 +5,14 @@
 //! this machine's, read once for each job that writes.
 
 mod accept;
+mod backlog;
 mod chain;
 mod checkpoints;
 mod claim;
+mod control;
 mod maintain;
 mod operate;
+mod retain;
 mod row;
 mod settle;
 mod sign;
@@ -27,6 +30,8 @@ use sqlx::{ConnectOptions, Connection};
 
 #[cfg(test)]
 pub(super) use self::claim::{CLAIM, CLAIM_IN_ORDER};
+#[cfg(test)]
+pub(super) use self::retain::FINISHED;
 #[cfg(test)]
 pub(super) use self::settle::SETTLE;
 use self::writer::Writer;
@@ -61,6 +66,9 @@ impl Sqlite {
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT)
             .pragma("temp_store", "memory")
+            // The rows of the largest claim, so that the connection's thread never waits for who
+            // reads them.
+            .row_buffer_size(super::CLAIM_MAX as usize)
             // After a burst the log gives its space back.
             .pragma("journal_size_limit", "67108864");
         let failed = |error: sqlx::Error| OpenError::from_sqlx(&error);

@@ -1,0 +1,143 @@
+//! `GET /v1/routes`: every event type that a plugin handles, that has a backlog, or that was paused.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use http::Uri;
+use serde::Serialize;
+
+use crate::domain::EventType;
+use crate::plugin::{Release, Routes};
+use crate::store::{Count, RouteControl, TypeBacklog};
+
+use super::super::problem::Problem;
+use super::super::query::Query;
+use super::super::state::Shared;
+use super::super::view::time;
+
+#[derive(Debug, Serialize)]
+pub(in crate::api) struct RouteListView {
+    items: Vec<RouteView>,
+}
+
+#[derive(Debug, Serialize)]
+struct RouteView {
+    event_type: String,
+    paused: bool,
+    /// What was said last, if it was ever paused.
+    control: Option<ControlView>,
+    /// Of this host; several if they select by network.
+    handlers: Vec<HandlerView>,
+    pending: CountView,
+    processing: CountView,
+    retrying: CountView,
+    failed: CountView,
+    oldest_age_ms: Option<u64>,
+    untaken: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct ControlView {
+    reason: String,
+    changed_by: String,
+    changed_at: String,
+}
+
+#[derive(Debug, Serialize)]
+struct HandlerView {
+    plugin: String,
+    release_digest: String,
+    network: Option<String>,
+    ordered: bool,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct CountView {
+    number: u64,
+    at_least: bool,
+}
+
+pub(in crate::api) async fn list_routes(
+    State(shared): State<Shared>,
+    uri: Uri,
+) -> Result<Json<RouteListView>, Problem> {
+    Query::new(&uri).finish()?;
+    let controls = shared.api.control.route_controls().await?;
+    let backlog = shared.api.backlog.backlog().await?;
+    let routes = shared.api.registry.current();
+    let patience = shared.api.limits.untaken_after;
+
+    let mut items: BTreeMap<EventType, RouteView> = BTreeMap::new();
+    for event_type in routes.event_types() {
+        let view = RouteView::new(event_type, &routes);
+        items.insert(event_type.clone(), view);
+    }
+    for found in backlog {
+        let view = items
+            .entry(found.event_type.clone())
+            .or_insert_with(|| RouteView::new(&found.event_type, &routes));
+        view.fill(&found);
+        view.untaken = found.is_untaken(patience);
+    }
+    for control in controls {
+        let view = items
+            .entry(control.event_type.clone())
+            .or_insert_with(|| RouteView::new(&control.event_type, &routes));
+        view.control_by(control);
+    }
+    Ok(Json(RouteListView { items: items.into_values().collect() }))
+}
+
+impl RouteView {
+    fn new(event_type: &EventType, routes: &Routes) -> Self {
+        Self {
+            event_type: event_type.to_string(),
+            paused: false,
+            control: None,
+            handlers: routes.of_type(event_type).map(|release| handler(release)).collect(),
+            pending: CountView::default(),
+            processing: CountView::default(),
+            retrying: CountView::default(),
+            failed: CountView::default(),
+            oldest_age_ms: None,
+            untaken: false,
+        }
+    }
+
+    fn fill(&mut self, backlog: &TypeBacklog) {
+        self.pending = backlog.pending.into();
+        self.processing = backlog.processing.into();
+        self.retrying = backlog.retrying.into();
+        self.failed = backlog.failed.into();
+        let millis = |age: std::time::Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        self.oldest_age_ms = backlog.oldest_age.map(millis);
+    }
+
+    fn control_by(&mut self, control: RouteControl) {
+        self.paused = control.paused;
+        // That nobody takes it is what was asked for.
+        self.untaken &= !control.paused;
+        self.control = Some(ControlView {
+            reason: control.reason,
+            changed_by: control.changed_by,
+            changed_at: time(control.changed_at),
+        });
+    }
+}
+
+fn handler(release: &Release) -> HandlerView {
+    let manifest = release.manifest();
+    HandlerView {
+        plugin: manifest.name.clone(),
+        release_digest: release.digest().to_owned(),
+        network: manifest.network.as_ref().map(|network| network.as_str().to_owned()),
+        ordered: manifest.ordered,
+    }
+}
+
+impl From<Count> for CountView {
+    fn from(count: Count) -> Self {
+        Self { number: count.number, at_least: count.at_least }
+    }
+}

@@ -1,0 +1,7 @@
+//! `/v1/routes`: which plugin handles an event type, what waits for it, and whether it is paused.
+
+mod control;
+mod list;
+
+pub(super) use control::{pause_route, resume_route};
+pub(super) use list::list_routes;

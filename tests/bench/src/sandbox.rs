@@ -1,0 +1,78 @@
+//! Fresh sandboxes alone: no store, no claims, all cores.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tidegate::domain::{
+    Aggregate, EventId, EventState, HostId, Lease, LeaseToken, OutboxEvent, Outcome,
+};
+use tidegate::plugin::{Routes, SandboxEngine};
+use tidegate::store::{self, StoreOptions};
+use tokio::task::JoinSet;
+
+use crate::fallible::Fallible;
+use crate::fill::{EVENT_TYPE, PAYLOAD};
+use crate::scene::Scene;
+use crate::services::services;
+
+/// Calls a second, by as many tasks as there are cores.
+pub(crate) async fn calls_per_second(scene: &Scene, duration: Duration) -> Fallible<f64> {
+    let url = format!("sqlite:{}", scene.folder("sandbox")?.join("empty.db").display());
+    let store = store::open(&url.parse()?, StoreOptions::default()).await?;
+    let engine = SandboxEngine::start()?;
+    let routes = Routes::from_folder(&engine, &scene.plugins, None)?;
+    let release = Arc::clone(routes.releases().first().ok_or("no plugin")?);
+    let services = services(&store);
+    let event = Arc::new(event()?);
+    let clock = Instant::now();
+    let mut callers = JoinSet::new();
+    for _ in 0..std::thread::available_parallelism()?.get() {
+        let (engine, release) = (engine.clone(), Arc::clone(&release));
+        let (services, event) = (services.clone(), Arc::clone(&event));
+        callers.spawn(async move {
+            let mut calls = 0_u64;
+            while clock.elapsed() < duration {
+                match release.attempt(&engine, &event, &services).await {
+                    Outcome::Done(_) => calls += 1,
+                    other => return Err(format!("{other:?}")),
+                }
+            }
+            Ok(calls)
+        });
+    }
+    let mut calls = 0;
+    while let Some(caller) = callers.join_next().await {
+        calls += caller??;
+    }
+    store.close().await;
+    Ok(crate::fallible::float(calls) / clock.elapsed().as_secs_f64())
+}
+
+fn event() -> Fallible<OutboxEvent> {
+    let id = EventId::generate();
+    let now = chrono::Utc::now();
+    Ok(OutboxEvent {
+        id,
+        aggregate: Aggregate::withdrawal(tidegate::domain::WithdrawalId::generate()),
+        event_type: EVENT_TYPE.parse()?,
+        payload: PAYLOAD.to_owned(),
+        idempotency_key: id.as_uuid(),
+        state: EventState::Processing(Lease {
+            locked_by: HostId::generate("bench"),
+            locked_until: now,
+            token: LeaseToken(1),
+        }),
+        attempt_count: 0,
+        interruption_count: 0,
+        deferral_count: 0,
+        outcome_unknown: false,
+        last_error: None,
+        detail: None,
+        release_digest: None,
+        available_at: now,
+        valid_until: None,
+        traceparent: None,
+        created_at: now,
+        updated_at: now,
+    })
+}
