@@ -6,7 +6,8 @@
 CREATE DOMAIN outbox_name AS text COLLATE "C" CHECK (VALUE ~ '^[A-Z][A-Z0-9_]{0,63}$');
 CREATE DOMAIN outbox_aggregate_id AS text COLLATE "C"
     CHECK (octet_length(VALUE) BETWEEN 1 AND 128 AND VALUE !~ '[\u0001-\u001f\u007f-\u009f]');
-CREATE DOMAIN outbox_traceparent AS text COLLATE "C" CHECK (VALUE ~ '^[!-~]{1,256}$');
+CREATE DOMAIN outbox_traceparent AS text COLLATE "C"
+    CHECK (octet_length(VALUE) <= 256 AND VALUE ~ '^[!-~]+$');
 
 CREATE TABLE withdrawals (
     id                  uuid        NOT NULL PRIMARY KEY,

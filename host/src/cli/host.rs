@@ -15,7 +15,7 @@ use super::error::CliError;
 use crate::api::{self, Api, ChainJudge, Tokens};
 use crate::broker::Broker;
 use crate::chain::{Chains, NetworkConfig};
-use crate::domain::{Flow, HostId, RetryPolicy, event_types};
+use crate::domain::{Flow, HostId, WithdrawalStatus, event_types};
 use crate::jobs::{
     self, BrokerMessaging, ChainSigner, ConfirmationJob, DispatcherJob, FailureJob, RetryJob,
     StoreCheckpoints,
@@ -78,6 +78,7 @@ impl RunningHost {
             CliError::failed(error.to_string(), "this machine", "give the process more memory")
         })?;
         let registry = Arc::new(load_plugins(&engine, plan.plugins, plan.cache).await?);
+        warn_of_missing_plugins(&registry.current(), &plan.flow);
         let chains =
             Chains::open(plan.networks, Arc::clone(&store) as _).await.map_err(|error| {
                 CliError::failed(error.to_string(), "[[networks]]", "correct the configuration")
@@ -130,7 +131,14 @@ impl RunningHost {
                 batch: plan.dispatch.batch,
             },
         };
-        let jobs = start_jobs(&store, dispatcher, &chains, plan.confirmation_poll, &stop_jobs);
+        let jobs = start_jobs(
+            &store,
+            dispatcher,
+            &chains,
+            plan.confirmation_poll,
+            plan.dispatch.interruptions_max,
+            &stop_jobs,
+        );
         let mut api = JoinSet::new();
         api.spawn(api::serve(listener, router, stop_api.clone(), plan.dispatch.grace));
         Ok(Self { address, store, api, jobs, stop_api, stop_jobs })
@@ -182,17 +190,15 @@ fn start_jobs(
     dispatcher: DispatcherJob,
     chains: &Chains,
     confirmation_poll: Duration,
+    interruptions_max: u32,
     stop: &CancellationToken,
 ) -> JoinSet<()> {
     let mut jobs = JoinSet::new();
     jobs.spawn(dispatcher.run(stop.clone()));
     let retry = RetryJob { store: Arc::clone(store) as _, poll: RETRY_POLL };
     jobs.spawn(retry.run(stop.clone()));
-    let failure = FailureJob {
-        store: Arc::clone(store) as _,
-        poll: FAILURE_POLL,
-        interruptions_max: RetryPolicy::default().interruptions_max,
-    };
+    let failure =
+        FailureJob { store: Arc::clone(store) as _, poll: FAILURE_POLL, interruptions_max };
     jobs.spawn(failure.run(stop.clone()));
     for (_, chain) in chains.iter() {
         let confirmation = ConfirmationJob { chain: Arc::clone(chain), poll: confirmation_poll };
@@ -206,16 +212,18 @@ async fn load_plugins(
     folder: &Path,
     cache: &Path,
 ) -> Result<Registry, CliError> {
-    let (engine, at) = (engine.clone(), folder.to_owned());
+    let (compiler, at) = (engine.clone(), folder.to_owned());
     let cache = cache.to_owned();
     // Compiling is heavy and blocking.
     let loaded =
-        tokio::task::spawn_blocking(move || Routes::from_folder(&engine, &at, Some(&cache)));
+        tokio::task::spawn_blocking(move || Routes::from_folder(&compiler, &at, Some(&cache)));
     let place = folder.display().to_string();
-    let failed = |what: String| CliError::failed(what, place, "correct the plugin and start again");
+    let failed =
+        |what: String| CliError::failed(what, place.clone(), "correct the plugin and start again");
     match loaded.await {
         Ok(Ok(routes)) => {
             for release in routes.releases() {
+                release.rehearse(engine).await.map_err(|error| failed(error.to_string()))?;
                 let manifest = release.manifest();
                 tracing::info!(plugin.name = %manifest.name, digest = release.digest(), "loaded");
             }
@@ -223,6 +231,17 @@ async fn load_plugins(
         }
         Ok(Err(error)) => Err(failed(error.to_string())),
         Err(error) => Err(failed(format!("the compiler failed: {error}"))),
+    }
+}
+
+/// Their events wait, and never fail, for want of a plugin; but somebody should know.
+fn warn_of_missing_plugins(routes: &Routes, flow: &Flow) {
+    for status in WithdrawalStatus::ALL {
+        for event_type in flow.event_types(status) {
+            if routes.of_type(event_type).next().is_none() {
+                tracing::warn!(%event_type, "no plugin handles this type: its events will wait as PENDING");
+            }
+        }
     }
 }
 

@@ -8,6 +8,7 @@ pub mod dev;
 mod error;
 mod events;
 mod host;
+mod keystore;
 mod logging;
 mod output;
 pub mod serve;
@@ -45,6 +46,8 @@ enum Command {
     Config(config::ConfigArgs),
     /// Make tokens for callers of the API
     Token(token::TokenArgs),
+    /// Make the account that pays on a network
+    Keystore(keystore::KeystoreArgs),
     /// Look at the withdrawals of a running host
     Withdrawals(withdrawals::WithdrawalsArgs),
     /// Look at the outbox events of a running host, and replay them
@@ -77,6 +80,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Serve(args) => serve::run(args).await,
         Command::Config(args) => config::run(&args),
         Command::Token(args) => token::run(args),
+        Command::Keystore(args) => keystore::run(args).await,
         Command::Withdrawals(args) => withdrawals::run(args).await,
         Command::Events(args) => events::run(args).await,
     };
@@ -104,6 +108,7 @@ mod tests {
             "tidegate serve --config x.toml",
             "tidegate config check --config x.toml --json",
             "tidegate token new --name shop --role submit --role read",
+            "tidegate keystore new --file k.json --passphrase-file p",
             "tidegate withdrawals list --status FAILED --limit 5 --token t",
             "tidegate withdrawals show 1 --json --url http://host --token t",
             "tidegate events list --type X --withdrawal 1",

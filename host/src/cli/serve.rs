@@ -1,5 +1,6 @@
 //! `tidegate serve`: a host, as its configuration says.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ pub async fn run(args: ServeArgs) -> Result<(), CliError> {
         config.store.url.reveal().parse().map_err(|error: crate::store::StoreUrlError| {
             CliError::failed(error.to_string(), "store.url", "correct it")
         })?;
+    // Like every path of the configuration.
+    let store = store.relative_to(args.config.parent().unwrap_or(Path::new("")));
     let broker = open_broker(&config.broker);
     let mut networks = Vec::with_capacity(config.networks.len());
     for network in &config.networks {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use bigdecimal::BigDecimal;
-use bigdecimal::num_bigint::BigUint;
+use bigdecimal::num_bigint::{BigUint, Sign};
 
 /// A positive, exact decimal, such as `1.5`. How many decimals are allowed is the asset's matter
 /// ([`Amount::base_units`]).
@@ -68,7 +68,7 @@ impl FromStr for Amount {
             return Err(AmountError::TooLong);
         }
         let value = BigDecimal::from_str(text).map_err(|_| AmountError::Malformed)?.normalized();
-        if value <= BigDecimal::from(0) {
+        if value.sign() != Sign::Plus {
             return Err(AmountError::NotPositive);
         }
         Ok(Self(value))

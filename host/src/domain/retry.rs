@@ -13,8 +13,6 @@ pub struct RetryPolicy {
     pub cap: Duration,
     /// How often a handler may say "not ready yet" before the event is FAILED.
     pub deferrals_max: u32,
-    /// How often hosts may be lost while they work on the event before it is FAILED as poison.
-    pub interruptions_max: u32,
 }
 
 impl Default for RetryPolicy {
@@ -24,7 +22,6 @@ impl Default for RetryPolicy {
             base: Duration::from_millis(500),
             cap: Duration::from_secs(600),
             deferrals_max: 10_000,
-            interruptions_max: 20,
         }
     }
 }

@@ -154,6 +154,10 @@ pub enum Transition {
 
 /// What a transition does to a withdrawal.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a step is taken apart where it is made and never kept, so a box would only cost"
+)]
 pub enum Step {
     Changed(Withdrawal),
     /// It is there already, or further on: a repeat, which writes nothing.

@@ -57,7 +57,7 @@ fn withdrawal(work: &Work) -> Result<WithdrawalId, SignError> {
 #[async_trait]
 impl Signer for ChainSigner {
     async fn terms(&self, network: &Network, asset: &str) -> Result<PaymentTerms, SignError> {
-        let terms = self.chain(network)?.terms(asset).map_err(sign_error)?;
+        let terms = self.chain(network)?.terms(asset).map_err(|error| sign_error(&error))?;
         Ok(PaymentTerms {
             chain_id: terms.chain_id,
             account: terms.account,
@@ -90,11 +90,11 @@ impl Signer for ChainSigner {
         self.chain(network)?
             .sign(lease(work), withdrawal(work)?, transaction, request.replace)
             .await
-            .map_err(sign_error)
+            .map_err(|error| sign_error(&error))
     }
 }
 
-fn sign_error(error: chain::SignError) -> SignError {
+fn sign_error(error: &chain::SignError) -> SignError {
     let text = error.to_string();
     match error {
         chain::SignError::Refused { .. } => SignError::Refused(text),

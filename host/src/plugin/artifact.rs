@@ -49,11 +49,12 @@ fn entry_path(engine: &Engine, folder: &Path, digest: &str) -> PathBuf {
 fn read(engine: &Engine, path: &Path) -> Option<Component> {
     let bytes = std::fs::read(path).ok()?;
     let (checksum, artifact) = bytes.split_at_checked(CHECKSUM_BYTES)?;
-    if Sha256::digest(artifact)[..] != *checksum {
+    if checksum_of(path, artifact)[..] != *checksum {
         tracing::warn!(path = %path.display(), "a damaged entry of the cache is compiled anew");
         return None;
     }
-    // SAFETY: `write` below made these bytes, and the checksum says that they are whole.
+    // SAFETY: `write` below made these bytes for this component, and the checksum says that they
+    // are whole and in their own place.
     match unsafe { Component::deserialize(engine, artifact) } {
         Ok(component) => Some(component),
         Err(error) => {
@@ -63,14 +64,22 @@ fn read(engine: &Engine, path: &Path) -> Option<Component> {
     }
 }
 
+/// Over the name too: the code of another component, moved here, is not taken for this one's.
+fn checksum_of(path: &Path, artifact: &[u8]) -> [u8; CHECKSUM_BYTES] {
+    let mut hasher = Sha256::new();
+    hasher.update(path.file_name().unwrap_or_default().as_encoded_bytes());
+    hasher.update(artifact);
+    hasher.finalize().into()
+}
+
 fn write(component: &Component, path: &Path) -> std::io::Result<()> {
     let artifact = component.serialize().map_err(std::io::Error::other)?;
     let folder = path.parent().ok_or(std::io::ErrorKind::NotFound)?;
     std::fs::create_dir_all(folder)?;
     // Renamed into place, so that no other start reads half an artifact.
-    let partial = path.with_extension(format!("partial-{}", std::process::id()));
+    let partial = path.with_extension(format!("partial-{:016x}", fastrand::u64(..)));
     let mut file = std::fs::File::create(&partial)?;
-    file.write_all(&Sha256::digest(&artifact))?;
+    file.write_all(&checksum_of(path, &artifact))?;
     file.write_all(&artifact)?;
     std::fs::rename(&partial, path)
 }

@@ -2,7 +2,6 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -10,22 +9,20 @@ use wasmtime::{PoolConcurrencyLimitError, Store};
 
 use super::bindings::exported::handler::{Event, Failure, Receipt as GuestReceipt};
 use super::bindings::imported::log::Level;
-use super::bindings::imported::types::{Finding, Transition};
+use super::bindings::imported::types::Finding;
 use super::engine::SandboxEngine;
-use super::grants::TransitionGrant;
-use super::release::Release;
+use super::receipt;
+use super::release::{Release, ReleaseError};
 use super::services::Work;
 use super::state::{CallFacts, CallState, Services};
-use crate::domain::{
-    Aggregate, EventState, NewEvent, OutboxEvent, Outcome, Receipt, Standing, WithdrawalRequest,
-};
+use crate::domain::{EventState, OutboxEvent, Outcome, WithdrawalRequest};
 
 /// A reason longer than this is cut.
 const REASON_BYTES_MAX: usize = 2 << 10;
-/// A receipt's detail longer than this is refused.
-const DETAIL_BYTES_MAX: usize = 64 << 10;
 /// How long an event waits for a place in a full pool of instances.
 const POOL_FULL_WAIT: Duration = Duration::from_millis(100);
+/// A judgement only computes, and somebody waits for it: the longest wait, for a place included.
+const VALIDATE_WITHIN: Duration = Duration::from_secs(5);
 
 /// How a call ended that gave no answer.
 struct Aborted {
@@ -102,7 +99,7 @@ impl Release {
         work: Work,
         services: &Services,
     ) -> Result<GuestReceipt, Outcome> {
-        let facts = self.call_facts(event, work, services);
+        let facts = self.call_facts(work, services, event, event.idempotency_key.to_string());
         let record = guest_event(event);
         let answer = self
             .call(engine, &facts, async |instance, store| {
@@ -122,7 +119,10 @@ impl Release {
         services: &Services,
     ) -> Result<Finding, Outcome> {
         let Some(reconciler) = &self.exports.reconciler else { return Ok(Finding::DidNotHappen) };
-        let facts = self.call_facts(event, work, services);
+        // Keys of its own, new ones with each attempt: a target that answers a key as it did before
+        // would answer with what was true then.
+        let key = format!("{}-reconcile-{}", event.idempotency_key, attempt_number(event));
+        let facts = self.call_facts(work, services, event, key);
         let record = guest_event(event);
         // Whatever goes wrong while it looks, the earlier outcome is as unknown as before.
         let unknown = |outcome| match outcome {
@@ -147,7 +147,32 @@ impl Release {
         answer.map_err(|failure| unknown(explain(&facts, failure)))
     }
 
-    /// Asks the plugin to judge a withdrawal before anything is written. It has no grant meanwhile.
+    /// Instantiates the component once and looks at the types of its exports, before it becomes
+    /// live: what is wrong with them would else show only at the first event.
+    ///
+    /// # Errors
+    /// [`ReleaseError::DoesNotStart`].
+    pub async fn rehearse(&self, engine: &SandboxEngine) -> Result<(), ReleaseError> {
+        let facts = Arc::new(CallFacts::new(Arc::clone(&self.facts), None, String::new(), None));
+        self.call(engine, &facts, async |instance, store| {
+            self.exports.handler.load(&mut *store, &instance)?;
+            if let Some(reconciler) = &self.exports.reconciler {
+                reconciler.load(&mut *store, &instance)?;
+            }
+            if let Some(chain) = &self.exports.chain {
+                chain.load(&mut *store, &instance)?;
+            }
+            Ok(())
+        })
+        .await
+        .map_err(|aborted| ReleaseError::DoesNotStart {
+            plugin: self.facts.manifest.name.clone(),
+            cause: aborted.reason,
+        })
+    }
+
+    /// Asks the plugin to judge a withdrawal before anything is written. It has no grant meanwhile,
+    /// and a few seconds at most.
     ///
     /// # Errors
     /// See [`ValidateError`].
@@ -159,22 +184,37 @@ impl Release {
         let Some(chain) = &self.exports.chain else { return Ok(()) };
         let facts = Arc::new(CallFacts::new(Arc::clone(&self.facts), None, String::new(), None));
         let (network, amount) = (request.network.to_string(), request.amount.to_string());
-        let answer = self
-            .call(engine, &facts, async |instance, store| {
+        let judged = async {
+            // Of the plugin's own, so that a flood of requests takes no place from its events.
+            let _slot = self.judgements.acquire().await;
+            self.call(engine, &facts, async |instance, store| {
                 let guest = chain.load(&mut *store, &instance)?;
                 let (asset, destination) = (&request.asset, &request.destination_address);
                 guest.call_validate(store, &network, asset, &amount, destination).await
             })
             .await
-            .map_err(|aborted| ValidateError::Unavailable(aborted.reason))?;
-        answer.map_err(|reason| ValidateError::Rejected(cut(&reason)))
+        };
+        match tokio::time::timeout(VALIDATE_WITHIN, judged).await {
+            Ok(Ok(answer)) => answer.map_err(|reason| ValidateError::Rejected(cut(&reason))),
+            Ok(Err(aborted)) => Err(ValidateError::Unavailable(aborted.reason)),
+            Err(_) => Err(ValidateError::Unavailable(format!(
+                "no judgement within {} s",
+                VALIDATE_WITHIN.as_secs()
+            ))),
+        }
     }
 
-    fn call_facts(&self, event: &OutboxEvent, work: Work, services: &Services) -> Arc<CallFacts> {
+    fn call_facts(
+        &self,
+        work: Work,
+        services: &Services,
+        event: &OutboxEvent,
+        idempotency_key: String,
+    ) -> Arc<CallFacts> {
         Arc::new(CallFacts::new(
             Arc::clone(&self.facts),
             Some((work, services.clone())),
-            event.idempotency_key.to_string(),
+            idempotency_key,
             event.traceparent.clone(),
         ))
     }
@@ -190,7 +230,7 @@ impl Release {
             &mut Store<CallState>,
         ) -> wasmtime::Result<T>,
     ) -> Result<T, Aborted> {
-        let _place = engine.place().await;
+        let _place = engine.place(self.weight).await;
         let mut store = Store::new(engine.get(), CallState::new(Arc::clone(facts)));
         store.limiter(|state| &mut state.memory);
         // Gives the thread back at each tick, so that a guest that spins stops nobody, and the
@@ -212,7 +252,7 @@ impl Release {
                 log_printed(facts, &store);
                 return Ok(answer);
             }
-            Ok(Ok(Err(error))) => trap_reason(facts, &store, &error),
+            Ok(Ok(Err(error))) => trap_reason(&store, &error),
             Ok(Err(_)) => Ok(format!("time limit {}ms reached", timeout.as_millis())),
             Err(_) => Ok("the host panicked during the call".to_owned()),
         };
@@ -220,7 +260,7 @@ impl Release {
         Err(match reason {
             Ok(reason) => Aborted {
                 reason: with_notes(facts, reason),
-                outcome_unknown: facts.sent.load(Ordering::Relaxed),
+                outcome_unknown: facts.may_have_sent(),
                 not_begun: false,
             },
             Err(reason) => Aborted { reason, outcome_unknown: false, not_begun: true },
@@ -230,60 +270,16 @@ impl Release {
     /// Takes a receipt, after checking it against the grants. What does not fit is `unknown`: the
     /// handler says that it acted, so it may have.
     fn receive(&self, event: &OutboxEvent, receipt: GuestReceipt) -> Outcome {
-        match self.check_receipt(event, receipt) {
+        match receipt::check(&self.facts.manifest, event, receipt) {
             Ok(receipt) => Outcome::Done(receipt),
             Err(reason) => Outcome::Unknown { reason: cut(&reason) },
         }
     }
+}
 
-    fn check_receipt(&self, event: &OutboxEvent, receipt: GuestReceipt) -> Result<Receipt, String> {
-        let manifest = &self.facts.manifest;
-        if let Some(detail) = &receipt.detail {
-            check_json("the receipt's detail", detail, DETAIL_BYTES_MAX)?;
-        }
-        let standing = receipt.transition.map(|transition| match transition {
-            Transition::Broadcasted => (TransitionGrant::Broadcasted, Standing::Broadcasted),
-            Transition::Failed(reason) => {
-                (TransitionGrant::Failed, Standing::Failed { reason: cut(&reason) })
-            }
-        });
-        if let Some((needed, _)) = &standing
-            && !manifest.grants.transitions.contains(needed)
-        {
-            return Err(format!(
-                "the receipt asks for the transition {needed:?}, which grants.transitions of {} \
-                 does not allow",
-                manifest.name
-            ));
-        }
-        if receipt.follow_ups.len() > manifest.limits.follow_ups {
-            return Err(format!("limit of {} follow-ups reached", manifest.limits.follow_ups));
-        }
-        let mut follow_ups = Vec::with_capacity(receipt.follow_ups.len());
-        for follow_up in receipt.follow_ups {
-            let granted =
-                manifest.grants.follow_ups.iter().find(|t| t.as_str() == follow_up.event_type);
-            let Some(event_type) = granted else {
-                let event_type: String = follow_up.event_type.chars().take(64).collect();
-                return Err(format!(
-                    "the follow-up {event_type:?} is not granted: to allow it, put it into \
-                     grants.follow_ups of {}",
-                    manifest.name
-                ));
-            };
-            check_json("a follow-up's payload", &follow_up.payload, manifest.limits.payload)?;
-            follow_ups.push(NewEvent {
-                traceparent: event.traceparent.clone(),
-                ..NewEvent::due_now(
-                    Aggregate::clone(&event.aggregate),
-                    event_type.clone(),
-                    follow_up.payload,
-                )
-            });
-        }
-        let standing = standing.map(|(_, standing)| standing);
-        Ok(Receipt { detail: receipt.detail, standing, follow_ups })
-    }
+/// 1 on the first.
+fn attempt_number(event: &OutboxEvent) -> u32 {
+    event.attempt_count.saturating_add(1)
 }
 
 fn guest_event(event: &OutboxEvent) -> Event {
@@ -294,7 +290,7 @@ fn guest_event(event: &OutboxEvent) -> Event {
         event_type: event.event_type.to_string(),
         payload: event.payload.clone(),
         idempotency_key: event.idempotency_key.to_string(),
-        attempt: event.attempt_count.saturating_add(1),
+        attempt: attempt_number(event),
         created_at_ms: u64::try_from(event.created_at.timestamp_millis()).unwrap_or(0),
         traceparent: event.traceparent.clone(),
     }
@@ -314,11 +310,7 @@ fn explain(facts: &CallFacts, failure: Failure) -> Outcome {
 }
 
 /// Why the call ended without an answer; `Err` if it never began.
-fn trap_reason(
-    facts: &CallFacts,
-    store: &Store<CallState>,
-    error: &wasmtime::Error,
-) -> Result<String, String> {
+fn trap_reason(store: &Store<CallState>, error: &wasmtime::Error) -> Result<String, String> {
     if error.is::<PoolConcurrencyLimitError>() {
         return Err("the pool of instances is full".to_owned());
     }
@@ -331,7 +323,6 @@ fn trap_reason(
         Some(trap) => format!("the handler trapped: {trap}"),
         None => format!("the handler was stopped: {:#}", error.root_cause()),
     };
-    let _ = facts;
     // What a panicking guest printed last says more than the trap.
     Ok(if printed.is_empty() { trap } else { cut(&format!("{trap}; it printed: {printed}")) })
 }
@@ -352,17 +343,7 @@ fn with_notes(facts: &CallFacts, reason: String) -> String {
     cut(&format!("{reason} [{}]", notes.join("; ")))
 }
 
-fn check_json(what: &str, text: &str, bytes_max: usize) -> Result<(), String> {
-    if text.len() > bytes_max {
-        return Err(format!("{what} has {} bytes; the limit is {bytes_max}", text.len()));
-    }
-    // The parser's own bound on nesting is 128 levels.
-    match serde_json::from_str::<serde::de::IgnoredAny>(text) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(format!("{what} is not JSON: {error}")),
-    }
-}
-
-fn cut(text: &str) -> String {
+/// A guest's text, as long as an operator reads, and on one line.
+pub(super) fn cut(text: &str) -> String {
     super::functions::log::printable(text, REASON_BYTES_MAX)
 }

@@ -18,6 +18,10 @@ const TICK: Duration = Duration::from_millis(1);
 /// Instances that can live at the same time, in all plugins together.
 pub(super) const INSTANCES_MAX: u32 = 1_000;
 
+/// What one place of the pool holds: the usual component has one memory and a table or three.
+const MEMORIES_PER_PLACE: u32 = 2;
+const TABLES_PER_PLACE: u32 = 4;
+
 /// The engine could not be made: the machine lacks something that it needs.
 #[derive(Debug, thiserror::Error)]
 #[error("the WebAssembly engine cannot start: {0}")]
@@ -49,10 +53,17 @@ impl SandboxEngine {
         Ok(Self { engine, places, _ticker: Arc::new(ticker) })
     }
 
-    /// A place in the pool; waits while it is full. Dropping it gives the place back.
-    pub(super) async fn place(&self) -> Option<SemaphorePermit<'_>> {
+    /// Room in the pool for one instance of this weight; waits while it is full. Dropping it gives
+    /// the room back.
+    pub(super) async fn place(&self, weight: u32) -> Option<SemaphorePermit<'_>> {
         // The semaphore is never closed; without a place the pool itself would refuse.
-        self.places.acquire().await.ok()
+        self.places.acquire_many(weight).await.ok()
+    }
+
+    /// How many places an instance takes that needs so many memories and tables. What takes more
+    /// than its share of them must take more places too, or neighbours would find the pool full.
+    pub(super) fn weight(memories: u32, tables: u32) -> u32 {
+        memories.div_ceil(MEMORIES_PER_PLACE).max(tables.div_ceil(TABLES_PER_PLACE)).max(1)
     }
 
     pub(super) fn get(&self) -> &Engine {
@@ -85,12 +96,13 @@ fn pool() -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(INSTANCES_MAX)
         .total_stacks(INSTANCES_MAX)
-        .total_core_instances(INSTANCES_MAX * 8)
-        .total_memories(INSTANCES_MAX * 2)
-        .total_tables(INSTANCES_MAX * 4)
-        .max_core_instances_per_component(Limits::PARTS_PER_COMPONENT)
-        .max_memories_per_component(Limits::PARTS_PER_COMPONENT)
-        .max_tables_per_component(Limits::PARTS_PER_COMPONENT)
+        // Only a count, of which nothing is reserved: every component may have its fill.
+        .total_core_instances(INSTANCES_MAX * Limits::INSTANCES_PER_COMPONENT)
+        .total_memories(INSTANCES_MAX * MEMORIES_PER_PLACE)
+        .total_tables(INSTANCES_MAX * TABLES_PER_PLACE)
+        .max_core_instances_per_component(Limits::INSTANCES_PER_COMPONENT)
+        .max_memories_per_component(Limits::MEMORIES_PER_COMPONENT)
+        .max_tables_per_component(Limits::TABLES_PER_COMPONENT)
         .table_elements(Limits::TABLE_ELEMENTS)
         .max_memory_size(Limits::MEMORY_MAX)
         // Below a guest's working set every call gives pages back to the system, and the lock on
@@ -135,6 +147,20 @@ impl Drop for Ticker {
         if let Some(thread) = self.thread.take() {
             // A panic of the ticker has nothing to tell to whoever drops the engine.
             let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_more_than_its_share_of_the_pool_takes_more_places() {
+        for (memories, tables, weight) in
+            [(0, 0, 1), (1, 3, 1), (2, 4, 1), (3, 4, 2), (1, 5, 2), (8, 16, 4)]
+        {
+            assert_eq!(SandboxEngine::weight(memories, tables), weight, "{memories} {tables}");
         }
     }
 }

@@ -21,9 +21,9 @@ pub struct Limits {
     pub checkpoint: usize,
     /// Follow-ups of one receipt.
     pub follow_ups: usize,
-    /// Outbound requests a call.
+    /// Outbound requests and messages a call.
     pub requests: u32,
-    /// Bytes of one outbound request's body.
+    /// Bytes of the body of one outbound request or message.
     pub request_body: u64,
     /// Bytes of one answer's body.
     pub response_body: u64,
@@ -41,8 +41,11 @@ impl Limits {
     pub const LOG_LINE_BYTES: usize = 4 << 10;
     /// Elements of one table; a component's own functions need a few thousand.
     pub(super) const TABLE_ELEMENTS: usize = 50_000;
-    /// Core instances, memories and tables of one component: a component with WASI has about ten.
-    pub(super) const PARTS_PER_COMPONENT: u32 = 64;
+    /// Core instances of one component: one with WASI has about ten.
+    pub(super) const INSTANCES_PER_COMPONENT: u32 = 64;
+    /// One is usual, and each more takes a plugin's share of the pool.
+    pub(super) const MEMORIES_PER_COMPONENT: u32 = 8;
+    pub(super) const TABLES_PER_COMPONENT: u32 = 16;
 }
 
 impl Default for Limits {
@@ -90,8 +93,12 @@ impl ResourceLimiter for MemoryGuard {
         &mut self,
         current: usize,
         desired: usize,
-        _maximum: Option<usize>,
+        maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
+        // The memory's own end: no growth, so nothing to count, and no limit of ours.
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
         let used = self.used.saturating_sub(current).saturating_add(desired);
         if used > self.limit {
             let reason = format!("memory limit {} reached", mebibytes(self.limit));
@@ -115,15 +122,15 @@ impl ResourceLimiter for MemoryGuard {
     }
 
     fn instances(&self) -> usize {
-        Limits::PARTS_PER_COMPONENT as usize
+        Limits::INSTANCES_PER_COMPONENT as usize
     }
 
     fn tables(&self) -> usize {
-        Limits::PARTS_PER_COMPONENT as usize
+        Limits::TABLES_PER_COMPONENT as usize
     }
 
     fn memories(&self) -> usize {
-        Limits::PARTS_PER_COMPONENT as usize
+        Limits::MEMORIES_PER_COMPONENT as usize
     }
 }
 
@@ -146,5 +153,15 @@ mod tests {
         assert!(guard.memory_growing(0, 1 << 20, None).unwrap());
         assert!(guard.memory_growing(1 << 20, 2 << 20, None).is_err());
         assert_eq!(guard.exceeded.as_deref(), Some("memory limit 4MiB reached"));
+    }
+
+    #[test]
+    fn a_growth_beyond_the_memorys_own_end_counts_for_nothing() {
+        let mut guard = MemoryGuard::new(4 << 20);
+        for _ in 0..100 {
+            assert!(!guard.memory_growing(1 << 20, 3 << 20, Some(2 << 20)).unwrap());
+        }
+        assert!(guard.memory_growing(0, 4 << 20, None).unwrap());
+        assert_eq!(guard.exceeded, None);
     }
 }

@@ -170,7 +170,6 @@ struct RawRetry {
     #[serde(default, deserialize_with = "duration")]
     cap: Option<Duration>,
     max_deferrals: Option<u32>,
-    max_interruptions: Option<u32>,
 }
 
 impl RawManifest {
@@ -184,8 +183,7 @@ impl RawManifest {
                 return Err(format!("handles lists {event_type} twice: remove one"));
             }
         }
-        let settings = serde_json::to_value(&self.settings)
-            .map_err(|error| format!("settings cannot be given to the plugin as JSON: {error}"))?;
+        let settings = json("settings", toml::Value::Table(self.settings))?;
         Ok(Manifest {
             name: self.name,
             handles: self.handles,
@@ -197,6 +195,31 @@ impl RawManifest {
             retry: self.retry.check()?,
         })
     }
+}
+
+/// What a plugin reads of a setting. JSON has no dates, which become texts, and no infinity.
+fn json(key: &str, value: toml::Value) -> Result<serde_json::Value, String> {
+    Ok(match value {
+        toml::Value::String(text) => text.into(),
+        toml::Value::Integer(number) => number.into(),
+        toml::Value::Float(number) => match serde_json::Number::from_f64(number) {
+            Some(number) => number.into(),
+            None => return Err(format!("{key} = {number} has no form in JSON: use a number")),
+        },
+        toml::Value::Boolean(truth) => truth.into(),
+        toml::Value::Datetime(time) => time.to_string().into(),
+        toml::Value::Array(items) => {
+            let items = items.into_iter().map(|item| json(key, item));
+            items.collect::<Result<Vec<_>, _>>()?.into()
+        }
+        toml::Value::Table(fields) => {
+            let fields = fields.into_iter().map(|(name, field)| {
+                let field = json(&format!("{key}.{name}"), field)?;
+                Ok::<_, String>((name, field))
+            });
+            serde_json::Value::Object(fields.collect::<Result<_, _>>()?)
+        }
+    })
 }
 
 fn check_name(name: &str) -> Result<(), String> {
@@ -264,19 +287,32 @@ impl RawGrants {
             let mut grant: HttpGrant =
                 origin.parse().map_err(|error| format!("grants.http: {error}"))?;
             grant.private = private;
+            // Two that differ in `private` would leave it to their order which one holds.
+            if http.iter().any(|other: &HttpGrant| other.to_string() == grant.to_string()) {
+                return Err(format!("grants.http lists {grant} twice: remove one"));
+            }
             http.push(grant);
         }
-        let secrets = self.secrets.into_iter().map(|grant| match grant {
-            RawSecretGrant::Name(name) => SecretGrant { name, expose: false },
-            RawSecretGrant::Table(table) => SecretGrant { name: table.name, expose: table.expose },
-        });
+        let mut secrets: Vec<SecretGrant> = Vec::with_capacity(self.secrets.len());
+        for grant in self.secrets {
+            let grant = match grant {
+                RawSecretGrant::Name(name) => SecretGrant { name, expose: false },
+                RawSecretGrant::Table(RawSecretTable { name, expose }) => {
+                    SecretGrant { name, expose }
+                }
+            };
+            if secrets.iter().any(|other| other.name == grant.name) {
+                return Err(format!("grants.secrets lists {} twice: remove one", grant.name));
+            }
+            secrets.push(grant);
+        }
         let transitions = self.transitions.into_iter().map(|transition| match transition {
             RawTransition::Broadcasted => TransitionGrant::Broadcasted,
             RawTransition::Failed => TransitionGrant::Failed,
         });
         Ok(Grants {
             http,
-            secrets: secrets.collect(),
+            secrets,
             topics: self.topics,
             networks: self.networks,
             transitions: transitions.collect(),
@@ -293,7 +329,6 @@ impl RawRetry {
             base: self.base.unwrap_or(default.base),
             cap: self.cap.unwrap_or(default.cap),
             deferrals_max: self.max_deferrals.unwrap_or(default.deferrals_max),
-            interruptions_max: self.max_interruptions.unwrap_or(default.interruptions_max),
         };
         if policy.attempts_max == 0 {
             return Err("retry.max_attempts = 0 is not valid: the first attempt counts".into());
@@ -374,7 +409,7 @@ mod tests {
             transitions = ["broadcasted", "failed"]
             follow_ups = ["NEXT"]
             [settings]
-            deep = { list = [1, "two"] }
+            deep = { list = [1, "two"], since = 2026-01-31T09:30:00Z, half = 0.5, on = true }
             [retry]
             max_attempts = 3
             base = "1s"
@@ -385,7 +420,10 @@ mod tests {
         assert_eq!(manifest.limits.memory, 64 << 20);
         assert!(manifest.grants.http[1].private && !manifest.grants.http[0].private);
         assert!(manifest.grants.secret("OTHER").unwrap().expose);
-        assert_eq!(manifest.settings, serde_json::json!({"deep": {"list": [1, "two"]}}));
+        let deep = serde_json::json!(
+            {"list": [1, "two"], "since": "2026-01-31T09:30:00Z", "half": 0.5, "on": true}
+        );
+        assert_eq!(manifest.settings, serde_json::json!({ "deep": deep }));
         assert_eq!(manifest.retry.attempts_max, 3);
     }
 
@@ -413,9 +451,25 @@ mod tests {
                 &format!("{MINIMAL}[grants]\nhttp = [{{ origin = \"http://a.b\", x = 1 }}]\n"),
                 "an origin, or a table",
             ),
+            (
+                &format!(
+                    "{MINIMAL}[grants]\nhttp = [\"http://A.b:80\", {{ origin = \"http://a.b\" }}]\n"
+                ),
+                "grants.http lists http://a.b twice",
+            ),
+            (
+                &format!(
+                    "{MINIMAL}[grants]\nsecrets = [\"K\", {{ name = \"K\", expose = true }}]\n"
+                ),
+                "grants.secrets lists K twice",
+            ),
             (&format!("{MINIMAL}[grants]\ntransitions = [\"paid\"]\n"), "unknown variant `paid`"),
             (&format!("{MINIMAL}[grants]\nnetworks = [\"*\"]\n"), "network pattern \"*\""),
             (&format!("{MINIMAL}[select]\nasset = \"ETH\"\n"), "unknown field `asset`"),
+            (
+                &format!("{MINIMAL}[settings]\na = {{ b = inf }}\n"),
+                "settings.a.b = inf has no form",
+            ),
             (&format!("{MINIMAL}[retry]\nmax_attempts = 0\n"), "retry.max_attempts = 0"),
             (&format!("{MINIMAL}[retry]\nbase = \"2m\"\ncap = \"1m\"\n"), "retry.cap"),
         ];
@@ -423,6 +477,21 @@ mod tests {
             let error = parse(text).unwrap_err();
             assert!(error.starts_with("plugin.toml: "), "{error}");
             assert!(error.contains(message), "{error}\ndoes not contain {message}");
+        }
+    }
+
+    #[test]
+    fn the_examples_of_the_readme_are_manifests_and_show_the_defaults() {
+        let blocks: Vec<&str> = include_str!("../../../README.md")
+            .split("```toml\n")
+            .filter_map(|rest| rest.split_once("```").map(|(block, _)| block))
+            .filter(|block| block.starts_with("# plugin.toml"))
+            .collect();
+        assert_eq!(blocks.len(), 2, "the README has another number of manifests");
+        for block in blocks {
+            let manifest = parse(block).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(manifest.limits, Limits::default());
+            assert_eq!(manifest.retry, RetryPolicy::default());
         }
     }
 }

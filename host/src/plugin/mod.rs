@@ -13,10 +13,13 @@ mod functions;
 mod grants;
 mod limits;
 mod manifest;
+mod receipt;
 mod registry;
 mod release;
 mod services;
 mod state;
+#[cfg(test)]
+mod tests;
 mod toolchain;
 
 pub use call::ValidateError;

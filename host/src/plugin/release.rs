@@ -1,5 +1,6 @@
 //! A release: one loaded version of a plugin, named by the digest of its component.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,12 +19,27 @@ use super::state::CallState;
 /// A component larger than this is not read.
 pub(super) const COMPONENT_BYTES_MAX: u64 = 64 << 20;
 
-/// The track of the contract that this host speaks.
+/// The contract's package. Its interfaces come on the track 0.1.
 const CONTRACT: &str = "tidegate:plugin/";
+/// What of WASI 0.2 is linked. Behind files and sockets there is nothing.
+const WASI: [&str; 8] = [
+    "wasi:cli/",
+    "wasi:clocks/",
+    "wasi:filesystem/",
+    "wasi:http/outgoing-handler",
+    "wasi:http/types",
+    "wasi:io/",
+    "wasi:random/",
+    "wasi:sockets/",
+];
 
 /// A loaded release, ready to be called.
 pub struct Release {
     slots: Arc<Semaphore>,
+    /// One permit for each withdrawal that may be judged at the same time.
+    pub(super) judgements: Semaphore,
+    /// How many places of the pool an instance takes.
+    pub(super) weight: u32,
     pub(super) facts: Arc<ReleaseFacts>,
     pub(super) instance: InstancePre<CallState>,
     pub(super) exports: Exports,
@@ -81,6 +97,8 @@ pub enum ReleaseError {
     MissingGrant { plugin: String, import: String, grant: &'static str },
     #[error("{plugin}: the component does not export {CONTRACT}handler@0.1.0")]
     NoHandler { plugin: String },
+    #[error("{plugin}: the component cannot be started: {cause}")]
+    DoesNotStart { plugin: String, cause: String },
     #[error("{plugin}: the component needs {what}")]
     TooHungry { plugin: String, what: String },
 }
@@ -119,16 +137,7 @@ impl Release {
         cache: Option<&Path>,
     ) -> Result<Self, ReleaseError> {
         let manifest = Manifest::read(&folder.join("plugin.toml"))?;
-        let file = folder.join("component.wasm");
-        let unreadable = |error: std::io::Error| ReleaseError::Unreadable {
-            file: file.clone(),
-            cause: error.to_string(),
-        };
-        let size = std::fs::metadata(&file).map_err(unreadable)?.len();
-        if size > COMPONENT_BYTES_MAX {
-            return Err(ReleaseError::TooLarge { plugin: manifest.name });
-        }
-        let wasm = std::fs::read(&file).map_err(unreadable)?;
+        let wasm = read_component(&folder.join("component.wasm"), &manifest.name)?;
         Self::from_bytes(engine, manifest, &wasm, cache)
     }
 
@@ -148,7 +157,7 @@ impl Release {
         let component = artifact::load(engine.get(), cache, &digest, wasm)
             .map_err(|cause| ReleaseError::Invalid { plugin: plugin.clone(), cause })?;
         check_imports(engine, &component, &manifest)?;
-        check_resources(&component, &manifest)?;
+        let weight = check_resources(&component, &manifest)?;
         let instance = link(engine, &component).map_err(|e| ReleaseError::Invalid {
             plugin: plugin.clone(),
             cause: format!("{e:#}"),
@@ -162,9 +171,26 @@ impl Release {
             manifest,
             digest,
         };
-        let slots = Arc::new(Semaphore::new(facts.manifest.limits.concurrency));
-        Ok(Self { slots, facts: Arc::new(facts), instance, exports })
+        let concurrency = facts.manifest.limits.concurrency;
+        let slots = Arc::new(Semaphore::new(concurrency));
+        let judgements = Semaphore::new(concurrency);
+        Ok(Self { slots, judgements, weight, facts: Arc::new(facts), instance, exports })
     }
+}
+
+/// Reads no more than allowed, whatever the file says of its size: it may be a device.
+fn read_component(file: &Path, plugin: &str) -> Result<Vec<u8>, ReleaseError> {
+    let unreadable = |error: std::io::Error| ReleaseError::Unreadable {
+        file: file.to_owned(),
+        cause: error.to_string(),
+    };
+    let mut wasm = Vec::new();
+    let opened = std::fs::File::open(file).map_err(unreadable)?;
+    opened.take(COMPONENT_BYTES_MAX + 1).read_to_end(&mut wasm).map_err(unreadable)?;
+    if wasm.len() as u64 > COMPONENT_BYTES_MAX {
+        return Err(ReleaseError::TooLarge { plugin: plugin.to_owned() });
+    }
+    Ok(wasm)
 }
 
 /// A component's header, before a compiler sees the rest. A core module and a precompiled artifact
@@ -187,15 +213,14 @@ fn check_imports(
     let grants = &manifest.grants;
     for (import, _) in component.component_type().imports(engine.get()) {
         let plugin = || manifest.name.clone();
-        let ours = import.strip_prefix(CONTRACT).and_then(|rest| rest.strip_suffix_version());
-        let missing = match ours {
+        let missing = match interface(import) {
             Some("signer") if grants.networks.is_empty() => Some("networks"),
             Some("messaging") if grants.topics.is_empty() => Some("topics"),
             Some("secrets") if grants.secrets.is_empty() => Some("secrets"),
             Some(
                 "signer" | "messaging" | "secrets" | "types" | "log" | "checkpoint" | "settings",
             ) => None,
-            None if import.starts_with("wasi:") => None,
+            None if is_wasi(import) => None,
             Some(_) | None => {
                 let import = import.to_owned();
                 return Err(ReleaseError::UnknownImport { plugin: plugin(), import });
@@ -209,26 +234,37 @@ fn check_imports(
     Ok(())
 }
 
-/// `signer@0.1.3` → `signer`, for the track 0.1 only.
-trait InterfaceName {
-    fn strip_suffix_version(&self) -> Option<&str>;
+/// `signer` of `tidegate:plugin/signer@0.1.3`, for the contract's track 0.1 only.
+fn interface(import: &str) -> Option<&str> {
+    let (name, version) = import.strip_prefix(CONTRACT)?.split_once('@')?;
+    version.starts_with("0.1.").then_some(name)
 }
 
-impl InterfaceName for str {
-    fn strip_suffix_version(&self) -> Option<&str> {
-        let (name, version) = self.split_once('@')?;
-        version.starts_with("0.1.").then_some(name)
-    }
+fn is_wasi(import: &str) -> bool {
+    let Some((name, version)) = import.split_once('@') else { return false };
+    // A package, or one interface.
+    let linked = |known: &str| name == known || known.ends_with('/') && name.starts_with(known);
+    version.starts_with("0.2.") && WASI.into_iter().any(linked)
 }
 
-fn check_resources(component: &Component, manifest: &Manifest) -> Result<(), ReleaseError> {
+/// Refuses what could never run, and says how many places of the pool an instance takes.
+fn check_resources(component: &Component, manifest: &Manifest) -> Result<u32, ReleaseError> {
     let hungry = |what: String| ReleaseError::TooHungry { plugin: manifest.name.clone(), what };
     let Some(needed) = component.resources_required() else {
         return Err(hungry("core modules of the host, which none offers".into()));
     };
-    let parts = Limits::PARTS_PER_COMPONENT;
-    if needed.num_memories > parts || needed.num_tables > parts {
-        return Err(hungry(format!("more than {parts} memories or tables")));
+    for (what, count, max) in [
+        ("memories", needed.num_memories, Limits::MEMORIES_PER_COMPONENT),
+        ("tables", needed.num_tables, Limits::TABLES_PER_COMPONENT),
+    ] {
+        if count > max {
+            return Err(hungry(format!("{count} {what}; a component may have {max}")));
+        }
+    }
+    let elements = needed.max_initial_table_size.unwrap_or(0);
+    if elements > Limits::TABLE_ELEMENTS as u64 {
+        let max = Limits::TABLE_ELEMENTS;
+        return Err(hungry(format!("a table of {elements} elements; it may have {max}")));
     }
     let memory = needed.max_initial_memory_size.unwrap_or(0).saturating_mul(64 << 10);
     if memory > manifest.limits.memory as u64 {
@@ -237,7 +273,7 @@ fn check_resources(component: &Component, manifest: &Manifest) -> Result<(), Rel
             manifest.limits.memory
         )));
     }
-    Ok(())
+    Ok(SandboxEngine::weight(needed.num_memories, needed.num_tables))
 }
 
 fn link(engine: &SandboxEngine, component: &Component) -> wasmtime::Result<InstancePre<CallState>> {
@@ -255,7 +291,7 @@ fn find_exports(
 ) -> Result<Exports, ReleaseError> {
     // An optional export is found by looking, not by failing: one that is there and does not fit
     // must be an error, and not an absence.
-    let has = |name: &str| component.get_export_index(None, &format!("{CONTRACT}{name}@0.1.0"));
+    let has = |name: &str| component.get_export_index(None, format!("{CONTRACT}{name}@0.1.0"));
     let invalid = |error: wasmtime::Error| ReleaseError::Invalid {
         plugin: plugin.to_owned(),
         cause: format!("{error:#}"),

@@ -1,12 +1,12 @@
 //! What one call carries with it: the store's data, and the facts that its host functions share.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::HeaderValue;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
-use wasmtime_wasi_http::{Error as HttpError, WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::bindings::imported::log::Level;
 use super::functions::http::Egress;
@@ -29,6 +29,8 @@ pub struct Services {
 const HTTP_FIELDS_BYTES_MAX: usize = 64 << 10;
 /// Resources that one call may hold at the same time.
 const RESOURCES_MAX: usize = 4_096;
+/// Random bytes that one call of a host function gives: they are made on the host's time.
+const RANDOM_BYTES_MAX: u64 = 64 << 10;
 /// Remarks kept of one call.
 const NOTES_MAX: usize = 8;
 
@@ -47,7 +49,11 @@ impl CallState {
     pub(super) fn new(facts: Arc<CallFacts>) -> Self {
         let printed = Printed::default();
         // No arguments, no environment, no folders, no sockets: only clocks and random numbers.
-        let wasi = WasiCtx::builder().stdout(printed.clone()).stderr(printed.clone()).build();
+        let wasi = WasiCtx::builder()
+            .stdout(printed.clone())
+            .stderr(printed.clone())
+            .max_random_size(RANDOM_BYTES_MAX)
+            .build();
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(HTTP_FIELDS_BYTES_MAX);
         let mut table = ResourceTable::new();
@@ -83,10 +89,10 @@ pub(crate) struct CallFacts {
     pub(crate) on_event: Option<(Work, Services)>,
     pub(crate) idempotency_key: String,
     pub(crate) traceparent: Option<String>,
-    /// Whether anything may have left the host.
-    pub(crate) sent: AtomicBool,
-    /// Outbound requests so far.
-    pub(crate) requests: AtomicU32,
+    /// What may have left the host: requests and messages, but for those that surely did not.
+    departures: AtomicU32,
+    /// Outbound requests and messages so far, the refused ones too.
+    requests: AtomicU32,
     log_lines: AtomicU32,
     notes: Mutex<Vec<String>>,
 }
@@ -103,7 +109,7 @@ impl CallFacts {
             on_event,
             idempotency_key,
             traceparent,
-            sent: AtomicBool::new(false),
+            departures: AtomicU32::new(0),
             requests: AtomicU32::new(0),
             log_lines: AtomicU32::new(0),
             notes: Mutex::new(Vec::new()),
@@ -116,6 +122,33 @@ impl CallFacts {
             Some((work, services)) => Ok((work, services)),
             None => Err("not available while a withdrawal is judged".to_owned()),
         }
+    }
+
+    /// The number of this request or message within the call, from 1; `Err` beyond the limit.
+    pub(super) fn count_request(&self) -> Result<u32, String> {
+        let max = self.release.manifest.limits.requests;
+        let number = self.requests.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        if number <= max {
+            return Ok(number);
+        }
+        let reason = format!("limit of {max} requests a call reached");
+        self.note(reason.clone());
+        Err(reason)
+    }
+
+    /// Something is on its way. Said before it goes, so that a call that is dropped meanwhile counts.
+    pub(super) fn departs(&self) {
+        self.departures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What was on its way did surely not leave the host.
+    pub(super) fn stayed(&self) {
+        self.departures.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether anything may have left the host during the call.
+    pub(super) fn may_have_sent(&self) -> bool {
+        self.departures.load(Ordering::Relaxed) > 0
     }
 
     /// Keeps a remark for the operator: it becomes part of the attempt's reason if it fails.
@@ -152,29 +185,30 @@ impl CallFacts {
     }
 
     /// The header's value with the placeholders of secrets filled in; none if it holds no
-    /// placeholder.
-    pub(super) fn fill_secrets(
-        &self,
-        value: &HeaderValue,
-    ) -> Result<Option<HeaderValue>, HttpError> {
+    /// placeholder. The error never says anything of a value.
+    pub(super) fn fill_secrets(&self, value: &HeaderValue) -> Result<Option<HeaderValue>, String> {
         let Ok(text) = value.to_str() else { return Ok(None) };
         if !text.contains(ReleaseFacts::PLACEHOLDER_PREFIX) {
             return Ok(None);
         }
-        let Some((_, services)) = &self.on_event else { return Err(HttpError::HttpRequestDenied) };
+        let (_, services) = self.working()?;
         let mut filled = text.to_owned();
         for grant in &self.release.manifest.grants.secrets {
             let placeholder = self.release.placeholder(&grant.name);
             if filled.contains(&placeholder) {
-                let secret = services.secrets.value(&grant.name).map_err(|error| {
-                    self.note(error.to_string());
-                    HttpError::ConfigurationError
-                })?;
+                let secret =
+                    services.secrets.value(&grant.name).map_err(|error| error.to_string())?;
+                if HeaderValue::from_str(&secret).is_err() {
+                    return Err(format!(
+                        "the secret {:?} has a line break or a control character, which no header \
+                         can hold",
+                        grant.name
+                    ));
+                }
                 filled = filled.replace(&placeholder, &secret);
             }
         }
-        let mut filled =
-            HeaderValue::from_str(&filled).map_err(|_| HttpError::ConfigurationError)?;
+        let mut filled = HeaderValue::from_str(&filled).map_err(|error| error.to_string())?;
         filled.set_sensitive(true);
         Ok(Some(filled))
     }

@@ -178,11 +178,23 @@ mod tests {
     async fn a_second_start_finds_the_same_addresses_and_state() {
         let folder = tempfile::tempdir().unwrap();
         let options = StandInsOptions::default;
+        // An address that no other test of this process could take in between.
+        let mut free = Vec::new();
+        for _ in 0..3 {
+            free.push(TcpListener::bind((Ipv4Addr::new(127, 77, 0, 1), 0)).await.unwrap());
+        }
+        let address = |i: usize| free.get(i).and_then(|it: &TcpListener| it.local_addr().ok());
+        let addresses = Addresses { partner: address(0), node: address(1), broker: address(2) };
+        drop(free);
+        std::fs::create_dir(folder.path().join("stand-ins")).unwrap();
+        let path = folder.path().join("stand-ins/addresses.json");
+        write_addresses(&path, addresses).await.unwrap();
         let first = StandIns::start(folder.path(), options()).await.unwrap();
         first.fund(ACCOUNT).unwrap();
         first.fund(ACCOUNT).unwrap();
         let urls = |s: &StandIns| [s.partner_url.clone(), s.node_url.clone(), s.broker_url.clone()];
         let before = (urls(&first), first.node.height().unwrap());
+        assert!(before.0[0].contains("127.77.0.1"));
         first.shutdown().await;
 
         let second = StandIns::start(folder.path(), options()).await.unwrap();

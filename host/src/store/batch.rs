@@ -2,7 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::plan::{Plan, Planned, Writes, withdrawal_of};
+use super::plan::{Plan, Planned, withdrawal_of};
+use super::writes::Writes;
 use super::{CLAIM_MAX, LeaseRef, Settled, Settlement, StoreError};
 use crate::domain::WithdrawalId;
 

@@ -55,7 +55,7 @@ fn is_refusal(error: &dyn DatabaseError) -> bool {
     let Some(code) = error.code() else { return false };
     if error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some() {
         // The low byte is the primary code: TOOBIG, CONSTRAINT, MISMATCH.
-        return code.parse::<i32>().is_ok_and(|code| matches!(code & 0xff, 18 | 19 | 20));
+        return code.parse::<i32>().is_ok_and(|code| matches!(code & 0xff, 18..=20));
     }
     // Classes of SQLSTATE: data exception, integrity constraint violation.
     code.starts_with("22") || code.starts_with("23")

@@ -22,7 +22,9 @@ mod postgres;
 mod row;
 mod sign;
 mod sqlite;
+mod views;
 mod wakeup;
+mod writes;
 
 pub use accepting::{AcceptStore, AcceptWithdrawal, Accepted, Answer, IdempotencyClaim};
 pub use checkpointing::CheckpointStore;
@@ -32,11 +34,12 @@ pub use dispatching::{
 pub use error::StoreError;
 pub use maintaining::MaintainStore;
 pub use open::{OpenError, PostgresUrl, StoreOptions, StoreUrl, StoreUrlError, open};
-pub use operating::{
-    EventFilter, EventHistory, HistoryEntry, HistoryKind, OperateStore, Page, Replayed, Timeline,
-    TransitionRecord, WithdrawalFilter, counters,
-};
+pub use operating::{OperateStore, counters};
 pub use paying::{Account, ChainStore, Conclude, Concluded, SignPayment, Signing, SigningRules};
+pub use views::{
+    EventFilter, EventHistory, HistoryEntry, HistoryKind, Page, Replayed, Timeline,
+    TransitionRecord, WithdrawalFilter,
+};
 
 /// Everything that a store does. Each user asks for the part that it needs.
 pub trait Store:

@@ -1,9 +1,11 @@
 //! Opening a store: its address, and every reason why it may not be opened.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
+
+use sqlx::error::DatabaseError;
 
 use super::Store;
 use super::postgres::Postgres;
@@ -57,6 +59,17 @@ impl FromStr for StoreUrl {
             return Ok(Self::Postgres(PostgresUrl(text.to_owned())));
         }
         Err(StoreUrlError::Scheme)
+    }
+}
+
+impl StoreUrl {
+    /// The same store; a relative path begins at this folder.
+    #[must_use]
+    pub fn relative_to(self, folder: &Path) -> Self {
+        match self {
+            Self::Sqlite(path) => Self::Sqlite(folder.join(path)),
+            Self::Postgres(url) => Self::Postgres(url),
+        }
     }
 }
 
@@ -154,7 +167,7 @@ impl OpenError {
             // BUSY and LOCKED; CORRUPT and NOTADB.
             Some(5 | 6) => Self::Locked { cause },
             Some(11 | 26) => Self::Damaged { cause },
-            Some(_) | None => match error.as_database_error().and_then(|e| e.code()) {
+            Some(_) | None => match error.as_database_error().and_then(DatabaseError::code) {
                 // Syntax errors and missing rights: the schema is what cannot be made.
                 Some(code) if code.starts_with("42") => Self::Migration { cause },
                 _ => Self::Unreachable { cause },
@@ -188,6 +201,17 @@ mod tests {
         assert_eq!("mysql://x".parse::<StoreUrl>(), Err(StoreUrlError::Scheme));
         assert!("postgres://user@host/db".parse::<StoreUrl>().is_ok());
         assert!("postgres://host:notaport/db".parse::<StoreUrl>().is_err());
+    }
+
+    #[test]
+    fn a_relative_path_begins_at_the_folder_and_an_absolute_one_stays() {
+        let in_folder = |text: &str| {
+            text.parse()
+                .map(|url: StoreUrl| url.relative_to(Path::new("/etc/tidegate")).to_string())
+        };
+        assert_eq!(in_folder("sqlite:a/b.db"), Ok("sqlite:/etc/tidegate/a/b.db".into()));
+        assert_eq!(in_folder("sqlite:/a/b.db"), Ok("sqlite:/a/b.db".into()));
+        assert_eq!(in_folder("postgres://u@h/d"), Ok("postgres://u@h/d".into()));
     }
 
     #[test]

@@ -1,13 +1,9 @@
 //! What people and programs look at in a store, and repair.
 
 use async_trait::async_trait;
-use uuid::Uuid;
 
-use super::StoreError;
-use crate::domain::{
-    Counters, EventId, EventStatus, EventType, Network, OutboxEvent, SignedTransaction, Timestamp,
-    Withdrawal, WithdrawalId, WithdrawalStatus,
-};
+use super::{EventFilter, EventHistory, Page, Replayed, StoreError, Timeline, WithdrawalFilter};
+use crate::domain::{Counters, EventId, OutboxEvent, Withdrawal, WithdrawalId};
 
 /// What people and programs look at, and repair.
 #[async_trait]
@@ -43,119 +39,6 @@ pub trait OperateStore: Send + Sync {
     /// Finishes what was begun and closes every connection. Calls that come later are answered
     /// `Unavailable`; a repeat does nothing.
     async fn close(&self) {}
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct WithdrawalFilter {
-    pub status: Option<WithdrawalStatus>,
-    pub user_id: Option<String>,
-    pub network: Option<Network>,
-    /// `requested_at` from here on.
-    pub since: Option<Timestamp>,
-    /// `requested_at` before here.
-    pub until: Option<Timestamp>,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct EventFilter {
-    pub status: Option<EventStatus>,
-    pub event_type: Option<EventType>,
-    pub aggregate_type: Option<String>,
-    pub aggregate_id: Option<String>,
-    pub since: Option<Timestamp>,
-    pub until: Option<Timestamp>,
-}
-
-/// A stretch of a list: at most `limit` rows whose id is below `before`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Page {
-    pub before: Option<Uuid>,
-    pub limit: u32,
-}
-
-/// Each list in the order in which it happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Timeline {
-    pub withdrawal: Withdrawal,
-    pub transitions: Vec<TransitionRecord>,
-    pub events: Vec<EventHistory>,
-    pub transactions: Vec<SignedTransaction>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TransitionRecord {
-    /// None for the first.
-    pub from: Option<WithdrawalStatus>,
-    pub to: WithdrawalStatus,
-    pub tx_hash: Option<String>,
-    pub reason: Option<String>,
-    /// JSON text.
-    pub evidence: Option<String>,
-    pub at: Timestamp,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EventHistory {
-    pub event: OutboxEvent,
-    /// Of attempts that did not end in DONE, and of what operators did.
-    pub entries: Vec<HistoryEntry>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HistoryEntry {
-    pub kind: HistoryKind,
-    /// The attempt's number; 0 where it was none.
-    pub attempt: u32,
-    pub reason: String,
-    pub plugin: Option<String>,
-    pub release_digest: Option<String>,
-    pub started_at: Timestamp,
-    pub ended_at: Timestamp,
-}
-
-/// What a line of an event's history tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum HistoryKind {
-    Retry,
-    Unknown,
-    Defer,
-    Interrupted,
-    LeaseLost,
-    Failed,
-    Replayed,
-}
-
-impl HistoryKind {
-    pub const ALL: [Self; 7] = [
-        Self::Retry,
-        Self::Unknown,
-        Self::Defer,
-        Self::Interrupted,
-        Self::LeaseLost,
-        Self::Failed,
-        Self::Replayed,
-    ];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Retry => "retry",
-            Self::Unknown => "unknown",
-            Self::Defer => "defer",
-            Self::Interrupted => "interrupted",
-            Self::LeaseLost => "lease lost",
-            Self::Failed => "failed",
-            Self::Replayed => "replayed",
-        }
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Replayed {
-    Pending,
-    /// Only FAILED events are replayed; this one is something else.
-    NotFailed(EventStatus),
-    NotFound,
 }
 
 /// What an event went through before an attempt, as `decide` wants it.

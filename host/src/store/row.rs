@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use uuid::Uuid;
 
-use super::plan::Hopeless;
+use super::writes::Hopeless;
 use super::{
     Account, Answer, EventHistory, HistoryEntry, HistoryKind, Replayed, StoreError, Timeline,
     TransitionRecord,

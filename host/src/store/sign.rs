@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::plan::storable;
 use super::row::{self, Columns};
+use super::writes::storable;
 use super::{Account, SignPayment, Signing, StoreError};
 use crate::domain::{
     BigUint, NewSignedTransaction, OutboxEvent, Payment, SignedTransaction, SigningRefusal,
@@ -23,12 +23,15 @@ pub(super) struct Bound {
 }
 
 /// Whether anything has to be signed at all: the payment, or the answer.
+///
+/// # Errors
+/// The answer, where nothing has to be signed. Boxed, for it carries a transaction.
 pub(super) fn check(
     request: &SignPayment,
     event: &OutboxEvent,
     payment: Option<Payment>,
-) -> Result<Payment, Signing> {
-    let not_live = |why: String| Err(Signing::NotLive(why));
+) -> Result<Payment, Box<Signing>> {
+    let not_live = |why: String| Err(Box::new(Signing::NotLive(why)));
     if event.event_type.as_str() != event_types::BLOCKCHAIN_BROADCAST_REQUESTED {
         return not_live(format!("an event of type {} signs nothing", event.event_type));
     }
@@ -46,12 +49,12 @@ pub(super) fn check(
     }
     match payment.transactions.last() {
         Some(newest) if newest.chain_id != request.chain_id => {
-            Err(Signing::Refused(SigningRefusal::Refused {
+            Err(Box::new(Signing::Refused(SigningRefusal::Refused {
                 rule: "chain",
                 reason: format!("it was first signed for chain {}", newest.chain_id),
-            }))
+            })))
         }
-        Some(newest) if !request.replace => Err(Signing::Stored(newest.clone())),
+        Some(newest) if !request.replace => Err(Box::new(Signing::Stored(newest.clone()))),
         Some(_) | None => Ok(payment),
     }
 }

@@ -2,21 +2,23 @@
 //! calls go out to one target, a verdict goes back.
 //!
 //! ```
-//! use tidegate_plugin::{Event, Failure, Handler, Receipt, done, http};
+//! use tidegate_plugin::{Event, Failure, Handler, Receipt, done, http, retry};
 //!
 //! struct Welcome;
 //!
 //! impl Handler for Welcome {
 //!     fn handle(event: &Event) -> Result<Receipt, Failure> {
-//!         http::post("https://mail.example/welcome").json_text(&event.raw_payload).send()?;
-//!         Ok(done())
+//!         let request = http::post("https://mail.example/welcome").json_text(&event.raw_payload);
+//!         let response = request.send()?;
+//!         // An answer is an answer, whatever its status: the handler judges it.
+//!         if response.is_success() { Ok(done()) } else { Err(retry(response.excerpt(200))) }
 //!     }
 //! }
 //!
 //! tidegate_plugin::export_handler!(Welcome);
 //! ```
 //!
-//! Build it for `wasm32-wasip2` as a `cdylib`, put it beside its manifest, and it is live:
+//! Build it for `wasm32-wasip2` as a `cdylib`, put it beside its manifest, and start the host:
 //!
 //! ```toml
 //! name = "welcome"
@@ -55,6 +57,11 @@ pub mod signer;
 pub mod testing;
 mod verdict;
 mod withdrawal;
+
+/// The plugin in the README, compiled as it stands there.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+mod readme {}
 
 pub use clock::now;
 pub use event::{Event, PayloadError};

@@ -33,6 +33,8 @@ pub struct DispatchConfig {
     /// What a stop waits for before it interrupts.
     pub grace: Duration,
     pub batch: u32,
+    /// So many lost hosts make an event poison.
+    pub interruptions_max: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,6 +105,14 @@ pub(super) fn read_store(root: &mut Section<'_>) -> Option<StoreConfig> {
         // The text is not repeated: it may hold a password.
         section.error("url", "must begin with sqlite: or postgres:");
     }
+    // A file's path begins where all paths of the configuration do.
+    let folder = section.context().folder;
+    let url = url.map(|url| match url.reveal().strip_prefix("sqlite:") {
+        Some(path) if !path.starts_with('/') => {
+            Redacted::new(format!("sqlite:{}", folder.join(path).display()))
+        }
+        Some(_) | None => url,
+    });
     let connections = section.integer("connections_max", 10, 1..=1_000);
     section.finish();
     Some(StoreConfig { url: url?, connections_max: u32::try_from(connections).unwrap_or(10) })
@@ -128,6 +138,8 @@ pub(super) fn read_dispatch(root: &mut Section<'_>) -> DispatchConfig {
         lease: section.duration("lease", seconds(30), seconds(2)..=seconds(3_600)),
         poll: section.duration("poll", seconds(1), Duration::from_millis(10)..=seconds(60)),
         grace: section.duration("grace", seconds(20), seconds(0)..=seconds(600)),
+        interruptions_max: u32::try_from(section.integer("interruptions_max", 20, 1..=1_000))
+            .unwrap_or(20),
         batch: u32::try_from(batch).unwrap_or(CLAIM_MAX),
     };
     section.finish();

@@ -155,8 +155,8 @@ fn everything_that_is_wrong_is_told_at_once_with_its_place() {
          plugins, dispatch, flow, networks, broker, secrets, log\n\
          tidegate.toml:3:1: store.url: must begin with sqlite: or postgres:\n\
          tidegate.toml:6:9: dispatch.batch: must be an integer from 1 to 1000\n\
-         tidegate.toml:7:9: dispatch.lease: \"10\" is no duration: write a whole number and ms, s, \
-         m, h or d, such as \"10s\"\n\
+         tidegate.toml:7:9: dispatch.lease: \"10\" is no duration: write a whole number and one of \
+         ms, s, m, h, d, such as \"10s\"\n\
          tidegate.toml:9:10: log.format: \"xml\" is no format: write \"text\" or \"json\"\n\
          tidegate.toml:10:2: surprise: is no key here: the keys are listen, http, store, tokens, \
          plugins, dispatch, flow, networks, broker, secrets, log"
@@ -278,7 +278,8 @@ fn variables_win_over_the_file() {
         .with("HOME", "/");
     let config = folder.read("listen = \"127.0.0.1:2\"\n[store]\nurl_file = \"none\"\n").unwrap();
     assert_eq!(config.listen.port(), 1);
-    assert_eq!(config.store.url.reveal(), "sqlite:y.db");
+    // A relative path begins at the configuration, wherever it was given.
+    assert!(config.store.url.reveal().ends_with("/y.db"), "{}", config.store.url.reveal());
     assert_eq!(config.store.connections_max, 3);
     assert_eq!(config.log.format, LogFormat::Json);
 }
@@ -300,4 +301,54 @@ fn a_variable_that_is_wrong_is_named() {
     assert!(errors.contains("TIDEGATE_LISTEN: listen: \"nowhere\" is no address"), "{errors}");
     assert!(errors.contains("TIDEGATE_STORE__ULR: names no key"), "{errors}");
     assert!(errors.contains("TIDEGATE_DISPATCH_BATCH sets the same key"), "{errors}");
+}
+
+/// The README's block of TOML that begins with this line.
+fn readme_example(begins: &str) -> &'static str {
+    include_str!("../../../../README.md")
+        .split("```toml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split_once("```").map(|(block, _)| block))
+        .find(|block| block.starts_with(begins))
+        .unwrap_or_else(|| panic!("the README has no example that begins with {begins}"))
+}
+
+#[test]
+fn the_example_of_the_readme_holds_and_shows_the_defaults() {
+    let folder = Folder::new().with("PARTNER_API_KEY", "hunter2");
+    let keys = folder.dir.path().join("keys");
+    std::fs::create_dir(&keys).unwrap();
+    std::fs::write(keys.join("eip155-1.json"), "{}").unwrap();
+    std::fs::write(keys.join("passphrase"), "hunter2\n").unwrap();
+    let example = readme_example("# tidegate.toml");
+    let config = folder.read(example).unwrap_or_else(|errors| panic!("{errors}"));
+
+    let defaults = folder.read(STORE).unwrap();
+    assert_eq!(config.listen, defaults.listen);
+    assert_eq!(config.http, defaults.http);
+    assert_eq!(config.store.connections_max, defaults.store.connections_max);
+    assert_eq!(config.plugins, defaults.plugins);
+    assert_eq!(config.dispatch, defaults.dispatch);
+    assert_eq!(config.flow, defaults.flow);
+    assert_eq!(config.log, defaults.log);
+    let optional = ["depth", "gas_limit_max", "resend_after", "rebroadcast_after", "stream"];
+    let optional = optional.into_iter().chain(["subject_prefix"]);
+    let bare = without_keys(example, &optional.collect::<Vec<_>>());
+    let bare = folder.read(&bare).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(config.networks, bare.networks);
+    assert_eq!(config.broker, bare.broker);
+}
+
+/// The text without the lines that set one of these keys.
+fn without_keys(text: &str, keys: &[&str]) -> String {
+    let sets = |line: &str| keys.iter().any(|key| line.starts_with(&format!("{key} =")));
+    text.lines().filter(|line| !sets(line)).map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn the_readme_tells_of_every_key_that_a_variable_can_set() {
+    let readme = include_str!("../../../../README.md");
+    for key in source::VARIABLES {
+        assert!(readme.contains(&format!("| `{key}` |")), "{key}");
+    }
 }

@@ -89,6 +89,7 @@ async fn run_host(
             poll: Duration::from_secs(1),
             grace: Duration::from_secs(5),
             batch: 200,
+            interruptions_max: 20,
         },
     })
     .await?;
@@ -135,7 +136,7 @@ fn greeting(url: &str, identity: &Identity, stand_ins: &StandIns) -> String {
 
   token     {token}
             (roles submit, read, operate; kept in {kept})
-  partner   {partner}/withdrawals
+  partner   curl -H 'Authorization: Bearer {partner_api_key}' {partner}/withdrawals
   node      {node}    JSON-RPC, network {network}, paying account {account}
             {node}/transfers
   broker    {broker}/messages
@@ -152,7 +153,8 @@ Paste this into another terminal:
 
 and look at what became of it:
 
-  tidegate withdrawals list --url {url}",
+  cargo run --release -- withdrawals list --url {url}",
+        partner_api_key = identity.partner_api_key,
         kept = identity.folder.display(),
         partner = stand_ins.partner_url,
         node = stand_ins.node_url,

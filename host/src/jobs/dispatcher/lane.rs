@@ -9,10 +9,10 @@ use tokio_util::task::TaskTracker;
 
 use super::attempt::Attempt;
 use super::{JOB, Shared};
-use crate::domain::{EventState, EventType, OutboxEvent};
+use crate::domain::{Decision, EventState, EventType, OutboxEvent};
 use crate::jobs::cycle;
-use crate::plugin::{Release, Routes};
-use crate::store::{Claim, LeaseRef, Settlement, StoreError};
+use crate::plugin::Release;
+use crate::store::{AttemptRecord, Claim, LeaseRef, Settlement, StoreError};
 
 /// How long a lane waits for more free slots before it claims with those it has. Claims of half a
 /// batch cost the database a third less for each event than claims of a fifth.
@@ -23,6 +23,9 @@ const GIVEN_BACK_PAUSE: Duration = Duration::from_millis(50);
 /// Claims on their way at the same time while there is plenty: while one waits for its commit, the
 /// database has others to work on. An idle lane asks with one.
 const CLAIMS: usize = 4;
+
+/// How long an event waits that no plugin selects. A plugin that does may come any time.
+const UNSELECTED_PAUSE: Duration = Duration::from_secs(60);
 
 pub(super) struct Lane {
     claimer: Arc<Claimer>,
@@ -67,10 +70,12 @@ impl Lane {
         let shared = &claimer.shared;
         let poll = shared.job.config.poll;
         let mut wakeups = shared.job.store.wakeups();
+        let mut settled = shared.settled.subscribe();
         let mut failures = 0;
         loop {
             // Seen before the claim, so that a hint that comes during it is not lost.
             wakeups.borrow_and_update();
+            settled.borrow_and_update();
             let Some(pass) = claimer.pass().await else { break };
             let pause = match pass {
                 Ok(Pass::Full) => {
@@ -101,6 +106,7 @@ impl Lane {
             tokio::select! {
                 () = shared.stop.cancelled() => {}
                 _ = wakeups.changed() => {}
+                _ = settled.changed(), if claimer.is_ordered() => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
@@ -122,6 +128,11 @@ impl Lane {
 }
 
 impl Claimer {
+    fn is_ordered(&self) -> bool {
+        let routes = self.shared.job.registry.current();
+        routes.of_type(&self.event_type).any(|release| release.manifest().ordered)
+    }
+
     /// Waits for slots and claims once. None after the stop: then nothing is claimed.
     async fn pass(&self) -> Option<Result<Pass, StoreError>> {
         let slots = self.shared.stop.run_until_cancelled(self.wait_for_slots()).await?;
@@ -181,15 +192,18 @@ impl Claimer {
             ordered_among: if manifest.ordered { &manifest.handles } else { &[] },
         };
         let events = job.store.claim(claim).await?;
-        let full = events.len() as u32 >= limit;
+        let full = events.len() >= limit as usize;
         let routes = job.registry.current();
         let mut given_back = Vec::new();
         for event in events {
             let EventState::Processing(lease) = &event.state else { continue };
             let lease = LeaseRef { event: event.id, token: lease.token };
-            match self.place(&routes, release, &event, &mut slots) {
-                Some((release, slot)) => self.start(event, lease, release, slot),
-                None => given_back.push(lease),
+            match routes.route(&event.event_type, &event.payload) {
+                None => self.postpone(event, lease, release).await,
+                Some(chosen) => match Self::slot(chosen, release, &mut slots) {
+                    Some(slot) => self.start(event, lease, Arc::clone(chosen), slot),
+                    None => given_back.push(lease),
+                },
             }
         }
         if !given_back.is_empty() {
@@ -199,21 +213,42 @@ impl Claimer {
         Ok(if full { Pass::Full } else { Pass::Empty })
     }
 
-    /// The release of one event, and a slot of it.
-    fn place(
-        &self,
-        routes: &Routes,
+    /// A slot of the chosen release: one of those that the claim was made for, where it fits.
+    fn slot(
+        chosen: &Arc<Release>,
         claimed_for: &Arc<Release>,
-        event: &OutboxEvent,
         slots: &mut Vec<OwnedSemaphorePermit>,
-    ) -> Option<(Arc<Release>, OwnedSemaphorePermit)> {
-        let release = routes.route(&event.event_type, &event.payload)?;
-        let slot = if Arc::ptr_eq(release, claimed_for) {
+    ) -> Option<OwnedSemaphorePermit> {
+        if Arc::ptr_eq(chosen, claimed_for) {
             slots.pop()
         } else {
-            Semaphore::try_acquire_owned(Arc::clone(release.slots())).ok()
+            Semaphore::try_acquire_owned(Arc::clone(chosen.slots())).ok()
+        }
+    }
+
+    /// Puts an event off that no plugin of its type selects: given back at once, enough of them
+    /// would be all that this lane ever claims.
+    async fn postpone(&self, event: OutboxEvent, lease: LeaseRef, claimed_for: &Release) {
+        let reason = format!("no plugin for {} selects its payload", event.event_type);
+        let settlement = Settlement {
+            lease,
+            aggregate: event.aggregate,
+            event_type: event.event_type,
+            decision: Decision::Postpone {
+                after: UNSELECTED_PAUSE,
+                reason,
+                outcome_unknown: event.outcome_unknown,
+            },
+            attempt: AttemptRecord {
+                number: event.attempt_count.saturating_add(1),
+                plugin: claimed_for.manifest().name.clone(),
+                release_digest: String::new(),
+                started_at: std::time::SystemTime::now().into(),
+                duration: Duration::ZERO,
+            },
         };
-        slot.map(|slot| (Arc::clone(release), slot))
+        // Fails only if the settler panicked: the lease runs out and the event is taken over.
+        let _ = self.settlements.send(settlement).await;
     }
 
     fn start(

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -68,6 +68,9 @@ pub struct DispatcherJob {
 struct Shared {
     job: DispatcherJob,
     in_hand: InHand,
+    /// Changes with each settled batch: on an ordered route the next event of an aggregate is free
+    /// only then.
+    settled: watch::Sender<u64>,
     /// Stage one of a stop: claim nothing more.
     stop: CancellationToken,
     /// Stage two: end what still runs.
@@ -82,6 +85,7 @@ impl DispatcherJob {
         let shared = Arc::new(Shared {
             job: self,
             in_hand: InHand::default(),
+            settled: watch::Sender::new(0),
             stop: stop.clone(),
             interrupt: CancellationToken::new(),
         });

@@ -75,6 +75,7 @@ async fn settle(shared: &Shared, batch: Vec<Settlement>) {
     for settlement in &batch {
         shared.in_hand.remove(settlement.lease);
     }
+    shared.settled.send_modify(|batches| *batches += 1);
 }
 
 fn report(settlement: &Settlement, settled: Settled) {

@@ -105,6 +105,7 @@ fn shared(store: &Arc<HandStore>, lease: Duration) -> Arc<Shared> {
             config: DispatchConfig { lease, ..DispatchConfig::default() },
         },
         in_hand: InHand::default(),
+        settled: watch::Sender::new(0),
         stop: CancellationToken::new(),
         interrupt: CancellationToken::new(),
     })

@@ -3,20 +3,23 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Request, Response};
+use http::{HeaderName, HeaderValue, Method, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
+use hyper_util::client::legacy::connect::capture_connection;
 use tokio::time::Sleep;
 use url::Url;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::super::egress::DialError;
 use super::super::state::CallFacts;
+
+/// How long a denied guest may go on writing before it gets the answer.
+const DRAIN_WITHIN: Duration = Duration::from_millis(200);
 
 /// The hooks of one call.
 pub(crate) struct Egress {
@@ -34,11 +37,14 @@ impl WasiHttpHooks for Egress {
     ) -> Box<dyn Future<Output = Result<Answer, Error>> + Send> {
         let facts = Arc::clone(&self.facts);
         Box::new(async move {
-            let index = facts.requests.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-            match admit(&facts, request, index) {
-                Ok(request) => send(&facts, request, options.unwrap_or_default()).await,
-                Err((request, error)) => {
-                    drain(request, facts.release.manifest.limits.request_body).await;
+            let mut request = request;
+            match admit(&facts, &mut request) {
+                Ok(()) => send(&facts, bounded(&facts, request), options.unwrap_or_default()).await,
+                Err(error) => {
+                    let bytes_max = facts.release.manifest.limits.request_body;
+                    // Whoever writes for longer than this gets the reason all the same.
+                    let drained = drain(request, bytes_max);
+                    let _ = tokio::time::timeout(DRAIN_WITHIN, drained).await;
                     Err(error)
                 }
             }
@@ -46,49 +52,47 @@ impl WasiHttpHooks for Egress {
     }
 }
 
-/// Applies the policy and adds the host's headers; gives the request back where it is denied.
-#[expect(clippy::result_large_err, reason = "the denied request's body has to be drained")]
-fn admit(
-    facts: &CallFacts,
-    mut request: Request<WasiBody>,
-    index: u32,
-) -> Result<Request<WasiBody>, (Request<WasiBody>, Error)> {
-    let limits = &facts.release.manifest.limits;
-    if index > limits.requests {
-        facts.note(format!("limit of {} requests a call reached", limits.requests));
-        return Err((request, Error::HttpRequestDenied));
+/// Applies the policy, and adds the host's headers to a request that it lets out.
+fn admit(facts: &CallFacts, request: &mut Request<WasiBody>) -> Result<(), Error> {
+    let denied = |reason: String| {
+        facts.note(reason);
+        Error::HttpRequestDenied
+    };
+    let number = facts.count_request().map_err(denied)?;
+    // While a withdrawal is judged, nothing goes out.
+    facts.working().map_err(denied)?;
+    // A tunnel through a target would lead to where no grant does.
+    if request.method() == Method::CONNECT {
+        return Err(Error::HttpRequestMethodInvalid);
     }
     let uri = request.uri();
     // Userinfo would be sent as part of the Host header.
     let userinfo = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
     let url = match Url::parse(&uri.to_string()) {
         Ok(url) if !userinfo => url,
-        Ok(_) | Err(_) => return Err((request, Error::HttpRequestUriInvalid)),
+        Ok(_) | Err(_) => return Err(Error::HttpRequestUriInvalid),
     };
-    if facts.release.manifest.grants.http_for(&url).is_none() {
+    let manifest = &facts.release.manifest;
+    if manifest.grants.http_for(&url).is_none() {
         let origin = url.origin().ascii_serialization();
-        facts.note(format!(
+        return Err(denied(format!(
             "request to {origin} denied: to allow it, put {origin:?} into grants.http of {}",
-            facts.release.manifest.name
-        ));
-        return Err((request, Error::HttpRequestDenied));
+            manifest.name
+        )));
     }
-    if let Err(error) = add_headers(facts, request.headers_mut(), index) {
-        return Err((request, error));
-    }
-    let body_max = limits.request_body;
-    Ok(request.map(|body| {
-        BoundedBody { body, left: body_max, too_large: Error::HttpRequestBodySize, pause: None }
-            .boxed_unsync()
-    }))
+    add_headers(facts, request.headers_mut(), number).map_err(denied)
 }
 
-fn add_headers(facts: &CallFacts, headers: &mut http::HeaderMap, index: u32) -> Result<(), Error> {
+fn add_headers(
+    facts: &CallFacts,
+    headers: &mut http::HeaderMap,
+    number: u32,
+) -> Result<(), String> {
     let key = HeaderName::from_static("idempotency-key");
     if !headers.contains_key(&key) {
-        // The call's index makes it the same on every attempt, and another for each request.
-        let value = format!("{}-{index}", facts.idempotency_key);
-        headers.insert(key, HeaderValue::from_str(&value).map_err(|_| Error::ConfigurationError)?);
+        // The request's number makes it the same on every attempt, and another for each request.
+        let value = format!("{}-{number}", facts.idempotency_key);
+        headers.insert(key, HeaderValue::from_str(&value).map_err(|error| error.to_string())?);
     }
     if let Some(traceparent) = &facts.traceparent
         && !headers.contains_key("traceparent")
@@ -102,6 +106,14 @@ fn add_headers(facts: &CallFacts, headers: &mut http::HeaderMap, index: u32) -> 
         }
     }
     Ok(())
+}
+
+fn bounded(facts: &Arc<CallFacts>, request: Request<WasiBody>) -> Request<WasiBody> {
+    let left = facts.release.manifest.limits.request_body;
+    let facts = Arc::clone(facts);
+    request.map(|body| {
+        BoundedBody { body, left, side: Side::Request, facts, pause: None }.boxed_unsync()
+    })
 }
 
 /// Reads a denied request's body to its end: else the guest, still writing, sees a closed stream
@@ -118,24 +130,39 @@ async fn drain(request: Request<WasiBody>, bytes_max: u64) {
 }
 
 async fn send(
-    facts: &CallFacts,
-    request: Request<WasiBody>,
+    facts: &Arc<CallFacts>,
+    mut request: Request<WasiBody>,
     options: RequestOptions,
 ) -> Result<Answer, Error> {
     let limits = &facts.release.manifest.limits;
     let clamp = |asked: Option<Duration>| asked.unwrap_or(limits.timeout).min(limits.timeout);
-    facts.sent.store(true, Ordering::Relaxed);
+    let connection = capture_connection(&mut request);
+    facts.departs();
     let sent = facts.release.egress.request(request);
-    let answer = tokio::time::timeout(clamp(options.first_byte_timeout), sent)
-        .await
-        .map_err(|_| Error::ConnectionReadTimeout)?
-        .map_err(|error| translate(facts, &error))?;
+    let answer = tokio::time::timeout(clamp(options.first_byte_timeout), sent).await;
+    // Without a connection no byte has left, however it ended.
+    let stayed = || connection.connection_metadata().is_none();
+    let answer = match answer {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => {
+            if stayed() {
+                facts.stayed();
+            }
+            return Err(translate(facts, &error));
+        }
+        Err(_) if stayed() => {
+            facts.stayed();
+            return Err(Error::ConnectionTimeout);
+        }
+        Err(_) => return Err(Error::ConnectionReadTimeout),
+    };
     let pause = Pause::new(clamp(options.between_bytes_timeout));
     let answer = answer.map(|body| {
         BoundedBody {
             body: body.map_err(|_| Error::HttpResponseIncomplete).boxed_unsync(),
             left: limits.response_body,
-            too_large: Error::HttpResponseBodySize,
+            side: Side::Answer,
+            facts: Arc::clone(facts),
             pause: Some(pause),
         }
         .boxed_unsync()
@@ -152,9 +179,8 @@ fn translate(facts: &CallFacts, error: &hyper_util::client::legacy::Error) -> Er
             return match dial {
                 DialError::NotGranted => Error::HttpRequestDenied,
                 DialError::PrivateAddress { .. } => Error::DestinationIpProhibited,
-                DialError::Unresolved(_) => {
-                    Error::DnsError { rcode: Some("NXDOMAIN".into()), info_code: None }
-                }
+                // Whether there is no such name or no resolver, the system does not say.
+                DialError::Unresolved(_) => Error::DnsError { rcode: None, info_code: None },
                 DialError::TimedOut => Error::ConnectionTimeout,
                 DialError::Refused(_) => Error::ConnectionRefused,
                 DialError::Tls(_) => Error::TlsCertificateError,
@@ -162,9 +188,7 @@ fn translate(facts: &CallFacts, error: &hyper_util::client::legacy::Error) -> Er
         }
         if cause.downcast_ref::<Error>().is_some_and(|e| matches!(e, Error::HttpRequestBodySize(_)))
         {
-            let max = facts.release.manifest.limits.request_body;
-            facts.note(format!("limit of {max} bytes of a request's body reached"));
-            return Error::HttpRequestBodySize(Some(max));
+            return Error::HttpRequestBodySize(Some(facts.release.manifest.limits.request_body));
         }
         source = cause.source();
     }
@@ -175,8 +199,28 @@ fn translate(facts: &CallFacts, error: &hyper_util::client::legacy::Error) -> Er
 struct BoundedBody {
     body: WasiBody,
     left: u64,
-    too_large: fn(Option<u64>) -> Error,
+    side: Side,
+    facts: Arc<CallFacts>,
     pause: Option<Pause>,
+}
+
+#[derive(Clone, Copy)]
+enum Side {
+    Request,
+    Answer,
+}
+
+impl BoundedBody {
+    fn too_large(&self) -> Error {
+        let limits = &self.facts.release.manifest.limits;
+        let (whose, max, error): (_, _, fn(Option<u64>) -> Error) = match self.side {
+            Side::Request => ("a request's", limits.request_body, Error::HttpRequestBodySize),
+            Side::Answer => ("an answer's", limits.response_body, Error::HttpResponseBodySize),
+        };
+        // Not every guest passes the reason on.
+        self.facts.note(format!("limit of {max} bytes of {whose} body reached"));
+        error(Some(max))
+    }
 }
 
 struct Pause {
@@ -203,7 +247,7 @@ impl Body for BoundedBody {
                 let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
                 match self.left.checked_sub(bytes) {
                     Some(left) => self.left = left,
-                    None => return Poll::Ready(Some(Err((self.too_large)(None)))),
+                    None => return Poll::Ready(Some(Err(self.too_large()))),
                 }
                 if let Some(pause) = &mut self.pause {
                     let next = tokio::time::Instant::now() + pause.allowed;

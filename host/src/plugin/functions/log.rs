@@ -18,14 +18,21 @@ pub(crate) fn printable(message: &str, bytes_max: usize) -> String {
             line.push('…');
             break;
         }
-        // Bidirectional controls reorder what the operator reads.
-        if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+        if c.is_control() || is_layout(c) {
             line.extend(c.escape_default());
         } else {
             line.push(c);
         }
     }
     line
+}
+
+/// Characters that end a line or reorder it, and so change what the operator reads.
+fn is_layout(c: char) -> bool {
+    matches!(
+        c,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    )
 }
 
 #[cfg(test)]
@@ -35,7 +42,7 @@ mod tests {
     #[test]
     fn a_line_stays_one_line() {
         assert_eq!(printable("a\nb\r\x1b[31mc", 100), "a\\nb\\r\\u{1b}[31mc");
-        assert_eq!(printable("\u{202e}x", 100), "\\u{202e}x");
+        assert_eq!(printable("\u{202e}x\u{2028}y", 100), "\\u{202e}x\\u{2028}y");
         assert_eq!(printable("äöü", 3), "äö…");
         assert_eq!(printable("plain", 100), "plain");
     }

@@ -1,7 +1,5 @@
 //! `messaging`: messages to the operator's broker.
 
-use std::sync::atomic::Ordering;
-
 use super::super::bindings::imported::messaging::{Host, Message, PublishError};
 use super::super::services;
 use super::super::state::CallState;
@@ -39,7 +37,8 @@ impl Host for CallState {
             )));
         }
         let (_, services) = facts.working().map_err(PublishError::Unavailable)?;
-        facts.sent.store(true, Ordering::Relaxed);
+        facts.count_request().map_err(PublishError::Refused)?;
+        facts.departs();
         let outgoing = services::OutgoingMessage {
             topic: message.topic,
             id: message.id,
@@ -47,7 +46,11 @@ impl Host for CallState {
             body: message.body,
         };
         services.messaging.publish(outgoing).await.map_err(|error| match error {
-            services::PublishError::Refused(reason) => PublishError::Refused(reason),
+            services::PublishError::Refused(reason) => {
+                // The broker did not take it, so nothing has left.
+                facts.stayed();
+                PublishError::Refused(reason)
+            }
             services::PublishError::Unavailable(reason) => PublishError::Unavailable(reason),
         })
     }

@@ -1,1 +1,39 @@
+//! One suite for both stores: what the traits promise, tested against each.
+//!
+//! Postgres runs in a throwaway cluster of this process's own. Time is moved by making the whole
+//! world older, so that nothing sleeps.
 
+mod accept;
+mod chain;
+mod cluster;
+mod dispatch;
+mod maintain;
+mod opening;
+mod operate;
+mod schema;
+mod speed;
+mod world;
+
+/// Makes each test twice, once a store.
+macro_rules! on_both_stores {
+    ($($name:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let world = $crate::store::conformance::world::World::sqlite().await;
+                super::$name(&world).await;
+                world.close().await;
+            })+
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let world = $crate::store::conformance::world::World::postgres().await;
+                let Some(world) = world else { return };
+                super::$name(&world).await;
+                world.close().await;
+            })+
+        }
+    };
+}
+use on_both_stores;

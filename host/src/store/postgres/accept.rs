@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::Postgres;
 use crate::store::error::Doing;
-use crate::store::plan::storable_traceparent;
+use crate::store::writes::storable_traceparent;
 use crate::store::{AcceptStore, AcceptWithdrawal, Accepted, IdempotencyClaim, StoreError, row};
 
 const DOING: &str = "accept a withdrawal";

@@ -10,7 +10,8 @@ use super::write::{facts, insert_events, uuids, write};
 use super::{Postgres, stored};
 use crate::domain::{Payment, SignedTransaction, WithdrawalId};
 use crate::store::error::Doing;
-use crate::store::plan::{Plan, broadcast_event, micros, storable};
+use crate::store::plan::{Plan, broadcast_event};
+use crate::store::writes::{micros, storable};
 use crate::store::{
     Account, ChainStore, Conclude, Concluded, SignPayment, Signing, SigningRules, StoreError, row,
 };

@@ -8,10 +8,10 @@ use uuid::Uuid;
 
 use super::Postgres;
 use super::row::event_columns;
-use crate::domain::{EventId, OutboxEvent};
+use crate::domain::{EventId, EventType, OutboxEvent};
 use crate::store::error::Doing;
-use crate::store::plan::micros;
 use crate::store::row::{self, Columns};
+use crate::store::writes::micros;
 use crate::store::{CLAIM_MAX, Claim, DispatchStore, LeaseRef, Settled, Settlement, StoreError};
 
 /// The oldest due events of one type that no other host is just taking. One that never began and
@@ -33,12 +33,12 @@ macro_rules! claim_sql {
     };
 }
 
-pub(super) const CLAIM: &str = claim_sql!("");
+pub(in crate::store) const CLAIM: &str = claim_sql!("");
 
 /// As [`CLAIM`], but an event is held by any earlier one of its aggregate that is not DONE. So at
 /// most one of an aggregate is taken, also by hosts that claim at the same moment: a later event
 /// is free only in a snapshot in which the earlier one is DONE.
-pub(super) const CLAIM_IN_ORDER: &str = claim_sql!(
+pub(in crate::store) const CLAIM_IN_ORDER: &str = claim_sql!(
     "AND NOT EXISTS (SELECT 1 FROM outbox_events AS earlier WHERE earlier.status <> 'DONE' \
      AND earlier.aggregate_id = e.aggregate_id AND earlier.position < e.position \
      AND earlier.aggregate_type = e.aggregate_type AND earlier.event_type = ANY ($5::text[]))"
@@ -51,7 +51,7 @@ impl DispatchStore for Postgres {
         if limit == 0 {
             return Ok(Vec::new());
         }
-        let among = request.ordered_among.iter().map(|t| t.as_str()).collect::<Vec<_>>();
+        let among = request.ordered_among.iter().map(EventType::as_str).collect::<Vec<_>>();
         let sql = if among.is_empty() { CLAIM } else { CLAIM_IN_ORDER };
         let mut query = sqlx::query(sql)
             .bind(request.event_type.as_str())

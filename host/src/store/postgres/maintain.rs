@@ -8,7 +8,8 @@ use super::row::event_columns;
 use super::write::{facts, write};
 use crate::domain::{EventId, FailureReason};
 use crate::store::error::Doing;
-use crate::store::plan::{Hopeless, Plan, followers};
+use crate::store::plan::{Plan, followers};
+use crate::store::writes::Hopeless;
 use crate::store::{MaintainStore, StoreError, row};
 
 const FAIL: &str = "fail hopeless events";

@@ -24,6 +24,8 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
 use self::announce::Announcing;
+#[cfg(test)]
+pub(super) use self::claim::{CLAIM, CLAIM_IN_ORDER};
 use self::listen::Listening;
 use super::open::{OpenError, PostgresUrl, StoreOptions};
 use super::wakeup::Wakeup;
@@ -53,7 +55,11 @@ impl Postgres {
             .connect_with(connect.clone())
             .await
             .map_err(failed)?;
-        migrate::postgres().run(&pool).await.map_err(migrate::explain)?;
+        let mut connection = pool.acquire().await.map_err(failed)?;
+        let migrated = migrate::postgres().run_direct(None, &mut *connection, false).await;
+        // Closed, not returned: after a refusal it still holds the migrations' lock.
+        connection.close().await.map_err(failed)?;
+        migrated.map_err(migrate::explain)?;
         let wakeup = Wakeup::new();
         let listening = Listening::start(connect, wakeup.clone());
         let announcing = Announcing::start(pool.clone());

@@ -7,14 +7,15 @@ use sqlx::postgres::PgConnection;
 use super::Postgres;
 use super::claim::columns;
 use super::write::{facts, write};
-use crate::domain::{EventId, LeaseToken};
+use crate::domain::{EventId, FailureCode, LeaseToken};
 use crate::store::batch::{Batch, Concerned, DOING, Held};
 use crate::store::error::Doing;
-use crate::store::plan::{EventUpdate, Plan, Planned, UnknownAfter, micros};
+use crate::store::plan::{Plan, Planned};
 use crate::store::row::{self, ColumnError, Columns};
+use crate::store::writes::{EventUpdate, UnknownAfter, micros};
 use crate::store::{LeaseRef, Settled, Settlement, StoreError};
 
-pub(super) const SETTLE: &str = "\
+const SETTLE: &str = "\
     UPDATE outbox_events AS e SET status = s.status, \
     attempt_count = e.attempt_count + s.attempts, \
     deferral_count = e.deferral_count + s.deferrals, \
@@ -122,7 +123,7 @@ async fn update_events(
             UnknownAfter::AsBefore => None,
         }))
         .bind(column(planned, |u| u.last_error.clone()))
-        .bind(column(planned, |u| u.failure_code.map(|code| code.as_str())))
+        .bind(column(planned, |u| u.failure_code.map(FailureCode::as_str)))
         .bind(column(planned, |u| u.detail.clone()))
         .bind(column(planned, |u| u.release_digest.clone()))
         .bind(column(planned, |u| u.retry_after.map(micros)))

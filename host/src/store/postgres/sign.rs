@@ -41,7 +41,7 @@ impl Postgres {
         let payment = payments(&mut tx, &[request.withdrawal]).await?.pop();
         let payment = match sign::check(&request, &event, payment) {
             Ok(payment) => payment,
-            Err(answer) => return Ok(answer),
+            Err(answer) => return Ok(*answer),
         };
         let bound = match bind(&mut tx, &request, &payment).await? {
             Ok(bound) => bound,

@@ -9,10 +9,10 @@ use super::row::withdrawal_columns;
 use crate::domain::{NewEvent, Timestamp, WithdrawalId};
 use crate::store::StoreError;
 use crate::store::error::Doing;
-use crate::store::plan::{
+use crate::store::row::{self, Columns};
+use crate::store::writes::{
     Facts, HistoryWrite, TransitionWrite, WithdrawalWrite, Writes, storable, storable_traceparent,
 };
-use crate::store::row::{self, Columns};
 
 pub(super) fn uuids(ids: &[WithdrawalId]) -> Vec<Uuid> {
     ids.iter().map(WithdrawalId::as_uuid).collect()

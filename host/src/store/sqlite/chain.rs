@@ -12,8 +12,9 @@ use super::writer::Outcome;
 use super::{Sqlite, now, stored};
 use crate::domain::{Flow, Payment, SignedTransaction, WithdrawalId};
 use crate::store::error::Doing;
-use crate::store::plan::{Plan, broadcast_event, micros, storable};
+use crate::store::plan::{Plan, broadcast_event};
 use crate::store::row::Columns;
+use crate::store::writes::{micros, storable};
 use crate::store::{
     Account, ChainStore, Conclude, Concluded, SignPayment, Signing, SigningRules, StoreError, row,
 };

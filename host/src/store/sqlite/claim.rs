@@ -8,10 +8,10 @@ use tokio::sync::watch;
 use super::write::{json, micros_of};
 use super::writer::Outcome;
 use super::{Sqlite, now};
-use crate::domain::{EventId, OutboxEvent};
+use crate::domain::{EventId, EventType, OutboxEvent};
 use crate::store::error::Doing;
-use crate::store::plan::micros;
 use crate::store::row::{self, Columns};
+use crate::store::writes::micros;
 use crate::store::{CLAIM_MAX, Claim, DispatchStore, LeaseRef, Settled, Settlement, StoreError};
 
 /// The oldest due events of one type. One that never began and is past `valid_until` is left to
@@ -31,11 +31,11 @@ macro_rules! claim_sql {
     };
 }
 
-pub(super) const CLAIM: &str = claim_sql!("");
+pub(in crate::store) const CLAIM: &str = claim_sql!("");
 
 /// As [`CLAIM`], but an event is held by any earlier one of its aggregate that is not DONE. So at
 /// most one of an aggregate is taken.
-pub(super) const CLAIM_IN_ORDER: &str = claim_sql!(
+pub(in crate::store) const CLAIM_IN_ORDER: &str = claim_sql!(
     "AND NOT EXISTS (SELECT 1 FROM outbox_events AS earlier WHERE earlier.status <> 'DONE' \
      AND earlier.aggregate_id = e.aggregate_id AND earlier.position < e.position \
      AND earlier.aggregate_type = e.aggregate_type \
@@ -50,7 +50,7 @@ impl DispatchStore for Sqlite {
         if limit == 0 {
             return Ok(Vec::new());
         }
-        let ordered_among = request.ordered_among.iter().map(|t| t.as_str()).collect::<Vec<_>>();
+        let ordered_among = request.ordered_among.iter().map(EventType::as_str).collect::<Vec<_>>();
         let sql = if ordered_among.is_empty() { CLAIM } else { CLAIM_IN_ORDER };
         let ordered_among = json(&ordered_among)?;
         let event_type = request.event_type.as_str().to_owned();

@@ -10,7 +10,8 @@ use super::writer::Outcome;
 use super::{Sqlite, now};
 use crate::domain::{EventId, FailureReason, Flow};
 use crate::store::error::Doing;
-use crate::store::plan::{Hopeless, Plan, followers};
+use crate::store::plan::{Plan, followers};
+use crate::store::writes::Hopeless;
 use crate::store::{MaintainStore, StoreError, row};
 
 const FAIL: &str = "fail hopeless events";

@@ -25,6 +25,10 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions, Connection};
 
+#[cfg(test)]
+pub(super) use self::claim::{CLAIM, CLAIM_IN_ORDER};
+#[cfg(test)]
+pub(super) use self::settle::SETTLE;
 use self::writer::Writer;
 use super::open::{OpenError, StoreOptions};
 use super::wakeup::Wakeup;
@@ -73,9 +77,10 @@ impl Sqlite {
                 return Err(OpenError::Damaged { cause: verdict });
             }
         }
-        // Two processes that start together migrate one after the other.
+        // Two processes that start together migrate one after the other. (`run` would do, but makes
+        // a future that cannot be spawned.)
         let mut tx = connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
-        migrate::sqlite().run(&mut *tx).await.map_err(migrate::explain)?;
+        migrate::sqlite().run_direct(None, &mut *tx, false).await.map_err(migrate::explain)?;
         tx.commit().await.map_err(failed)?;
 
         let reads = SqlitePoolOptions::new()

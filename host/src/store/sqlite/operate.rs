@@ -10,9 +10,12 @@ use uuid::Uuid;
 use super::write::{json, micros_of};
 use super::writer::Outcome;
 use super::{Sqlite, now};
-use crate::domain::{EventId, OutboxEvent, Withdrawal, WithdrawalId};
+use crate::domain::{
+    EventId, EventStatus, EventType, Network, OutboxEvent, Withdrawal, WithdrawalId,
+    WithdrawalStatus,
+};
 use crate::store::error::Doing;
-use crate::store::plan::storable;
+use crate::store::writes::storable;
 use crate::store::{
     EventFilter, EventHistory, HistoryEntry, OperateStore, Page, Replayed, StoreError, Timeline,
     WithdrawalFilter, row,
@@ -37,9 +40,9 @@ impl OperateStore for Sqlite {
         page: Page,
     ) -> Result<Vec<Withdrawal>, StoreError> {
         let mut query = List::of("withdrawals", page.before);
-        query.equal("status", filter.status.map(|s| s.as_str()));
+        query.equal("status", filter.status.map(WithdrawalStatus::as_str));
         query.equal("user_id", filter.user_id.as_deref());
-        query.equal("network", filter.network.as_ref().map(|n| n.as_str()));
+        query.equal("network", filter.network.as_ref().map(Network::as_str));
         query.compare("requested_at >= ", filter.since.map(micros_of));
         query.compare("requested_at < ", filter.until.map(micros_of));
         query.fetch(self, page.limit).await?.iter().map(row::withdrawal).collect()
@@ -90,8 +93,8 @@ impl OperateStore for Sqlite {
         page: Page,
     ) -> Result<Vec<OutboxEvent>, StoreError> {
         let mut query = List::of("outbox_events", page.before);
-        query.equal("status", filter.status.map(|s| s.as_str()));
-        query.equal("event_type", filter.event_type.as_ref().map(|t| t.as_str()));
+        query.equal("status", filter.status.map(EventStatus::as_str));
+        query.equal("event_type", filter.event_type.as_ref().map(EventType::as_str));
         query.equal("aggregate_type", filter.aggregate_type.as_deref());
         query.equal("aggregate_id", filter.aggregate_id.as_deref());
         query.compare("created_at >= ", filter.since.map(micros_of));

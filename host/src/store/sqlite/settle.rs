@@ -8,21 +8,23 @@ use sqlx::sqlite::SqliteConnection;
 use super::write::{facts, json, micros_of, write};
 use super::writer::Outcome;
 use super::{Sqlite, now};
-use crate::domain::{EventId, Flow, LeaseToken, Timestamp};
+use crate::domain::{EventId, FailureCode, Flow, LeaseToken, Timestamp};
 use crate::store::batch::{Batch, Concerned, DOING, Held};
 use crate::store::error::Doing;
-use crate::store::plan::{EventUpdate, Plan, Planned, UnknownAfter, micros};
+use crate::store::plan::{Plan, Planned};
 use crate::store::row::{self, ColumnError, Columns};
+use crate::store::writes::{EventUpdate, UnknownAfter, micros};
 use crate::store::{LeaseRef, Settled, Settlement, StoreError};
 
 /// The batch is read once, and its rows look their events up: joined the other way round, each
-/// batch would cost its square.
-pub(super) const SETTLE: &str = "\
+/// batch would cost its square. The index is named because statistics that were taken while
+/// nothing was PROCESSING make the planner think that those rows are none.
+pub(in crate::store) const SETTLE: &str = "\
     WITH s AS MATERIALIZED (SELECT value ->> 0 AS event_id, value ->> 1 AS token, \
     value ->> 2 AS new_status, value ->> 3 AS attempts, value ->> 4 AS deferrals, \
     value ->> 5 AS unknown, value ->> 6 AS error, value ->> 7 AS code, value ->> 8 AS said, \
     value ->> 9 AS digest, value ->> 10 AS retry_after FROM json_each(?1)) \
-    UPDATE outbox_events INDEXED BY outbox_events_processing SET status = s.new_status, \
+    UPDATE outbox_events INDEXED BY outbox_events_id SET status = s.new_status, \
     attempt_count = attempt_count + s.attempts, deferral_count = deferral_count + s.deferrals, \
     outcome_unknown = coalesce(s.unknown, outcome_unknown), \
     last_error = coalesce(s.error, last_error), failure_code = s.code, \
@@ -126,7 +128,7 @@ fn update_row(update: &EventUpdate) -> impl serde::Serialize + '_ {
         update.deferrals_added,
         unknown,
         &update.last_error,
-        update.failure_code.map(|code| code.as_str()),
+        update.failure_code.map(FailureCode::as_str),
         &update.detail,
         &update.release_digest,
         update.retry_after.map(micros),

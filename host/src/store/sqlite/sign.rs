@@ -72,7 +72,7 @@ async fn sign(
     let payment = payments(connection, &[request.withdrawal]).await?.pop();
     let payment = match sign::check(&request, &event, payment) {
         Ok(payment) => payment,
-        Err(answer) => return Ok(Outcome::Undo(answer)),
+        Err(answer) => return Ok(Outcome::Undo(*answer)),
     };
     let bound = match bind(connection, &request, &payment, at).await? {
         Ok(bound) => bound,

@@ -6,10 +6,10 @@ use super::now;
 use crate::domain::{NewEvent, Timestamp, Withdrawal, WithdrawalId};
 use crate::store::StoreError;
 use crate::store::error::Doing;
-use crate::store::plan::{
+use crate::store::row::{self, Columns};
+use crate::store::writes::{
     Facts, HistoryWrite, TransitionWrite, WithdrawalWrite, Writes, storable, storable_traceparent,
 };
-use crate::store::row::{self, Columns};
 
 /// Rows as a JSON array of arrays.
 pub(super) fn json<T: serde::Serialize>(rows: &[T]) -> Result<String, StoreError> {

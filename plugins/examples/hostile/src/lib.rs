@@ -1,21 +1,55 @@
 //! A handler that misbehaves as its payload asks: `{"do": "trap"}`. The host's tests show with it
 //! that one bad plugin costs nobody else anything.
 
+mod deeds;
+mod host_functions;
+
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
-use tidegate_plugin::{Event, Failure, Handler, Receipt, done, http, retry};
+use tidegate_plugin::{
+    Chain, Event, Failure, Finding, Handler, Proposal, Receipt, Reconciler, done, reject,
+};
 
-/// Documentation addresses (RFC 5737): nobody is there, and no manifest grants it.
-const FORBIDDEN_URL: &str = "http://198.51.100.7/";
-/// Far beyond any `limits.log_lines`.
-const FLOOD_LINES: u32 = 1_000_000;
-
-#[derive(Deserialize)]
+/// What to do, and with what. Each deed takes what it needs of the rest.
+#[derive(Debug, Clone, Deserialize)]
 struct Payload {
     #[serde(rename = "do")]
     deed: Deed,
+    /// What to do once the first deed went well.
+    then: Option<Deed>,
+    /// Whether it is done even if the first deed did not go well.
+    #[serde(default)]
+    regardless: bool,
+    /// What to do when it is asked what happened. Without it, nothing did.
+    reconcile: Option<Deed>,
+    #[serde(default)]
+    url: String,
+    #[serde(default = "put")]
+    method: String,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    #[serde(default)]
+    text: String,
+    #[serde(default)]
+    bytes: usize,
+    #[serde(default = "one")]
+    count: u32,
+    #[serde(default)]
+    ms: u64,
+    #[serde(default)]
+    port: u16,
 }
 
-#[derive(Deserialize)]
+fn put() -> String {
+    "PUT".into()
+}
+
+fn one() -> u32 {
+    1
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Deed {
     /// Nothing bad.
@@ -42,82 +76,139 @@ enum Deed {
     ForbiddenTransition,
     /// Asks for a secret that the manifest does not grant.
     ForbiddenSecret,
+    /// Answers with `text` as its detail.
+    Detail,
+    /// Writes `count` follow-ups of the type `method`, each with the payload `text`.
+    FollowUps,
+    /// Says that the transaction was handed to the network.
+    Broadcasted,
+    /// Answers `retry` after `ms`.
+    Retry,
+    /// Answers `unknown`.
+    Unknown,
+    /// Answers `defer` for `ms`.
+    Defer,
+    /// Answers `reject`.
+    Reject,
+    /// Answers how often this instance was called.
+    CountCalls,
+    /// Writes `text` to the log, `count` times.
+    Log,
+    /// Prints `text` on its standard output.
+    Print,
+    /// Prints `text` as a panic does, and traps.
+    Panic,
+    /// Asks for `bytes` random bytes.
+    Random,
+    /// Tries to reach files, the environment and sockets; answers what it reached.
+    Escape,
+    /// Sends `count` requests with `headers` and a body of `bytes`; answers the last answer.
+    Call,
+    /// The same, with the placeholder of the secret `text` as its bearer token.
+    CallWithSecret,
+    /// Sends a request and never finishes its body.
+    CallWithoutEnd,
+    /// Answers what the host gives for the secret `text`.
+    Secret,
+    /// Publishes `bytes` to the topic `text`, `count` times.
+    Publish,
+    /// Saves a checkpoint of `bytes`.
+    Save,
+    /// Answers what the last checkpoint is.
+    Load,
+    /// Answers its settings.
+    Settings,
+    /// Answers the terms of payment of the network `text`.
+    Terms,
+    /// Has a payment on the chain number `count` signed; answers the hash.
+    Sign,
+    /// Answers the hash of what was signed last.
+    Signed,
+}
+
+impl Payload {
+    fn act(&self) -> Result<Receipt, Failure> {
+        let first = self.carry_out(self.deed);
+        match self.then {
+            Some(deed) if first.is_ok() || self.regardless => self.carry_out(deed),
+            _ => first,
+        }
+    }
+
+    fn carry_out(&self, deed: Deed) -> Result<Receipt, Failure> {
+        match deed {
+            Deed::Ok => Ok(done()),
+            Deed::Trap => deeds::trap(),
+            Deed::Loop => deeds::spin(),
+            Deed::Allocate => deeds::allocate(),
+            Deed::Recurse => Ok(done().detail(deeds::recurse(1))),
+            Deed::GarbageJson => Ok(done().detail_text("{\"torn\": ")),
+            Deed::Sleep => deeds::sleep(),
+            Deed::ForbiddenFollowUp => Ok(done().follow_up("NOT_GRANTED", serde_json::json!({}))),
+            Deed::ForbiddenTransition => Ok(done().failed("because I say so")),
+            Deed::Detail => Ok(done().detail_text(&*self.text)),
+            Deed::FollowUps => Ok(deeds::follow_ups(self)),
+            Deed::Broadcasted => Ok(done().broadcasted()),
+            Deed::Retry => Err(deeds::retry_after_ms(self.ms)),
+            Deed::Unknown => Err(tidegate_plugin::unknown("nobody knows")),
+            Deed::Defer => Err(deeds::defer_ms(self.ms)),
+            Deed::Reject => Err(reject("never")),
+            Deed::CountCalls => Ok(done().detail(deeds::count_calls())),
+            Deed::Print => deeds::print(&self.text),
+            Deed::Panic => deeds::panic_with(&self.text),
+            Deed::Random => deeds::random(self.bytes),
+            Deed::Escape => Ok(done().detail(deeds::escape(self.port))),
+            Deed::ForbiddenCall
+            | Deed::LogFlood
+            | Deed::ForbiddenSecret
+            | Deed::Log
+            | Deed::Call
+            | Deed::CallWithSecret
+            | Deed::CallWithoutEnd
+            | Deed::Secret
+            | Deed::Publish
+            | Deed::Save
+            | Deed::Load
+            | Deed::Settings
+            | Deed::Terms
+            | Deed::Sign
+            | Deed::Signed => host_functions::call(deed, self),
+        }
+    }
 }
 
 struct Hostile;
 
 impl Handler for Hostile {
     fn handle(event: &Event) -> Result<Receipt, Failure> {
-        match event.payload::<Payload>()?.deed {
-            Deed::Ok => Ok(done()),
-            Deed::Trap => trap(),
-            Deed::Loop => spin(),
-            Deed::Allocate => allocate(),
-            Deed::Recurse => Ok(done().detail(recurse(1))),
-            Deed::GarbageJson => Ok(done().detail_text("{\"torn\": ")),
-            Deed::ForbiddenCall => match http::get(FORBIDDEN_URL).send() {
-                Ok(response) => Ok(done().detail(response.status())),
-                Err(error) => Err(retry(error.to_string())),
-            },
-            Deed::LogFlood => {
-                for line in 0..FLOOD_LINES {
-                    tidegate_plugin::info!("line {line}\nwith a line break and a bell \u{7}");
-                }
-                Ok(done())
-            }
-            Deed::Sleep => sleep(),
-            Deed::ForbiddenFollowUp => Ok(done().follow_up("NOT_GRANTED", serde_json::json!({}))),
-            Deed::ForbiddenTransition => Ok(done().failed("because I say so")),
-            Deed::ForbiddenSecret => {
-                tidegate_plugin::secrets::get("NOT_GRANTED")?;
-                Ok(done())
-            }
+        event.payload::<Payload>()?.act()
+    }
+}
+
+impl Reconciler for Hostile {
+    fn reconcile(event: &Event) -> Result<Finding, Failure> {
+        let payload = event.payload::<Payload>()?;
+        match payload.reconcile {
+            Some(deed) => payload.carry_out(deed).map(Finding::Happened),
+            None => Ok(Finding::DidNotHappen),
         }
     }
 }
 
-fn trap() -> ! {
-    #[cfg(target_arch = "wasm32")]
-    core::arch::wasm32::unreachable();
-    #[cfg(not(target_arch = "wasm32"))]
-    panic!("a trap")
-}
-
-fn spin() -> ! {
-    let mut turns = 0_u64;
-    loop {
-        turns = std::hint::black_box(turns.wrapping_add(1));
+impl Chain for Hostile {
+    /// A destination that is a payload is carried out.
+    fn validate(proposal: &Proposal) -> Result<(), String> {
+        let payload: Payload =
+            serde_json::from_str(&proposal.destination).map_err(|error| error.to_string())?;
+        payload.act().map(drop).map_err(|failure| failure.to_string())
     }
 }
 
-/// Touches what it takes, for memory that is only reserved costs nobody anything.
-fn allocate() -> ! {
-    const MEBIBYTE: usize = 1024 * 1024;
-    let mut hoard: Vec<Vec<u8>> = Vec::new();
-    loop {
-        hoard.push(std::hint::black_box(vec![1; MEBIBYTE]));
-    }
-}
-
-fn recurse(depth: u64) -> u64 {
-    // A frame of some size, so that the end comes soon; used after the call, so that it stays.
-    let frame = std::hint::black_box([depth; 64]);
-    if depth == u64::MAX { depth } else { recurse(depth + 1).wrapping_add(frame[7]) }
-}
-
+tidegate_plugin::export_reconciler!(Hostile);
 #[cfg(target_arch = "wasm32")]
-fn sleep() -> Result<Receipt, Failure> {
-    const HOUR_NS: u64 = 3_600_000_000_000;
-    wasip2::clocks::monotonic_clock::subscribe_duration(HOUR_NS).block();
-    Ok(done())
-}
-
-#[cfg(not(target_arch = "wasm32"))]
-fn sleep() -> Result<Receipt, Failure> {
-    Err(retry("only a component can be made to wait in the host"))
-}
-
-tidegate_plugin::export_handler!(Hostile);
+tidegate_plugin::__private::chain_world::export_chain_world!(
+    Hostile with_types_in tidegate_plugin::__private::chain_world
+);
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,15 @@
+//! The plugin host through its public door: real components, and services that remember.
+
+mod calls;
+mod components;
+mod egress;
+mod fakes;
+mod functions;
+mod judgement;
+mod limits;
+mod loading;
+mod outcomes;
+mod precompiled;
+mod routes;
+mod server;
+mod wat;

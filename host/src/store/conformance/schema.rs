@@ -1,0 +1,201 @@
+use super::on_both_stores;
+use super::world::{Db, World};
+use crate::domain::{EventStatus, FailureCode, TransactionKind, WithdrawalStatus};
+use crate::store::{HistoryKind, postgres as pg, sqlite as lite};
+
+on_both_stores!(
+    checks_say_what_the_enums_say,
+    a_stranger_inserts_with_four_columns,
+    a_row_that_breaks_the_contract_cannot_be_written,
+    a_claim_reads_its_own_index_and_no_other,
+    a_strangers_insert_wakes_the_dispatcher_on_postgres,
+);
+
+/// The texts that the CHECK of a column allows.
+async fn allowed(world: &World, table: &str, column: &str) -> Vec<String> {
+    let text = match &world.db {
+        Db::Sqlite(_) => {
+            let sql = format!("SELECT sql FROM sqlite_schema WHERE name = '{table}'");
+            let table = world.texts(&sql).await.remove(0);
+            let start = table.find(&format!("{column} IN")).unwrap();
+            table[start..].split_once(')').unwrap().0.to_owned()
+        }
+        Db::Postgres(_) => {
+            let sql = format!(
+                "SELECT pg_get_constraintdef(oid) FROM pg_constraint \
+                 WHERE conrelid = '{table}'::regclass AND conname = '{table}_{column}_check'"
+            );
+            world.texts(&sql).await.remove(0)
+        }
+    };
+    let mut texts: Vec<_> = text.split('\'').skip(1).step_by(2).map(str::to_owned).collect();
+    texts.sort();
+    texts
+}
+
+async fn checks_say_what_the_enums_say(world: &World) {
+    let withdrawals = || WithdrawalStatus::ALL.map(WithdrawalStatus::as_str).to_vec();
+    let tables = [
+        ("outbox_events", "status", EventStatus::ALL.map(EventStatus::as_str).to_vec()),
+        ("outbox_events", "failure_code", FailureCode::ALL.map(FailureCode::as_str).to_vec()),
+        ("outbox_attempts", "kind", HistoryKind::ALL.map(HistoryKind::as_str).to_vec()),
+        ("withdrawals", "status", withdrawals()),
+        ("withdrawal_transitions", "from_status", withdrawals()),
+        ("withdrawal_transitions", "to_status", withdrawals()),
+        ("signed_transactions", "kind", TransactionKind::ALL.map(TransactionKind::as_str).to_vec()),
+    ];
+    for (table, column, mut expected) in tables {
+        expected.sort_unstable();
+        assert_eq!(allowed(world, table, column).await, expected, "{table}.{column}");
+    }
+}
+
+async fn a_stranger_inserts_with_four_columns(world: &World) {
+    world
+        .execute(
+            "INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload) \
+             VALUES ('ORDER', '1', 'ORDER_PAID', '{\"a\": 1}'), ('ORDER', '1', 'ORDER_PAID', '2')",
+        )
+        .await
+        .unwrap();
+    let events = world.claim("ORDER_PAID", 10).await;
+    assert_eq!(events.len(), 2);
+    assert_ne!(events[0].idempotency_key, events[1].idempotency_key);
+    let age = chrono::Utc::now() - events[0].created_at;
+    assert!(age.num_seconds().abs() < 60, "{age}");
+}
+
+async fn a_row_that_breaks_the_contract_cannot_be_written(world: &World) {
+    let long_id = "x".repeat(129);
+    let long_type = "A".repeat(65);
+    let rows = [
+        ("order", "1", "A", "{}"),
+        ("ORDER", "", "A", "{}"),
+        ("ORDER", long_id.as_str(), "A", "{}"),
+        ("ORDER", "a\nb", "A", "{}"),
+        ("ORDER", "a\u{85}b", "A", "{}"),
+        ("ORDER", "1", "a", "{}"),
+        ("ORDER", "1", "", "{}"),
+        ("ORDER", "1", "A-B", "{}"),
+        ("ORDER", "1", "1A", "{}"),
+        ("ORDER", "1", long_type.as_str(), "{}"),
+        ("ORDER", "1", "A", "{"),
+        ("ORDER", "1", "A", ""),
+    ];
+    for (kind, id, event_type, payload) in rows {
+        let written = world
+            .execute(&format!(
+                "INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload) \
+                 VALUES ('{kind}', '{id}', '{event_type}', '{payload}')"
+            ))
+            .await;
+        assert!(written.is_err(), "{kind} {id} {event_type} {payload}");
+    }
+    for (column, value) in [
+        ("status", "'SLEEPING'"),
+        ("status", "'PROCESSING'"),
+        ("status", "'RETRYING'"),
+        ("status", "'FAILED'"),
+        ("attempt_count", "-1"),
+        ("idempotency_key", "'no'"),
+        ("id", "'no'"),
+        ("traceparent", "'a b'"),
+    ] {
+        let written = world
+            .execute(&format!(
+                "INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload, \
+                 {column}) VALUES ('ORDER', '1', 'A', '{{}}', {value})"
+            ))
+            .await;
+        assert!(written.is_err(), "{column} {value}");
+    }
+    assert_eq!(world.count("outbox_events").await, 0);
+}
+
+/// With many rows, statistics that are fresh, and everything pending: what misled a planner before.
+async fn a_claim_reads_its_own_index_and_no_other(world: &World) {
+    let fill = match &world.db {
+        Db::Sqlite(_) => {
+            "INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload) \
+             WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) \
+             SELECT 'ORDER', i, 'A', '{}' FROM n"
+        }
+        Db::Postgres(_) => {
+            "INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload) \
+             SELECT 'ORDER', i, 'A', '{}' FROM generate_series(1, 20000) AS i"
+        }
+    };
+    world.execute(fill).await.unwrap();
+    world.execute("ANALYZE").await.unwrap();
+    match &world.db {
+        Db::Sqlite(_) => {
+            for sql in [lite::CLAIM, lite::CLAIM_IN_ORDER] {
+                let plan = sqlite_plan(world, sql).await;
+                assert!(plan.contains("USING INDEX outbox_events_pending"), "{plan}");
+                assert!(!plan.contains("SCAN outbox_events"), "{plan}");
+                assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+            }
+            let plan = sqlite_plan(world, lite::CLAIM_IN_ORDER).await;
+            assert!(plan.contains("USING INDEX outbox_events_open_of"), "{plan}");
+            let plan = sqlite_plan(world, lite::SETTLE).await;
+            assert!(plan.contains("SCAN s"), "{plan}");
+            let search = "SEARCH outbox_events USING INDEX outbox_events_id (id=?)";
+            assert!(plan.contains(search), "{plan}");
+        }
+        Db::Postgres(_) => {
+            let arguments = "'A', 100, 'h', 1000";
+            let plan = postgres_plan(world, pg::CLAIM, arguments).await;
+            assert!(plan.contains("Index Scan using outbox_events_pending"), "{plan}");
+            assert!(!plan.contains("Seq Scan") && !plan.contains("Sort"), "{plan}");
+            let arguments = "'A', 100, 'h', 1000, ARRAY['A']";
+            let plan = postgres_plan(world, pg::CLAIM_IN_ORDER, arguments).await;
+            assert!(plan.contains("Index Scan using outbox_events_pending"), "{plan}");
+        }
+    }
+}
+
+async fn sqlite_plan(world: &World, sql: &str) -> String {
+    let Db::Sqlite(db) = &world.db else { panic!() };
+    let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
+    let rows = sqlx::query(explain).fetch_all(db).await.unwrap();
+    rows.iter().map(|r| sqlx::Row::get::<String, _>(r, "detail") + "\n").collect()
+}
+
+async fn postgres_plan(world: &World, sql: &str, arguments: &str) -> String {
+    let Db::Postgres(db) = &world.db else { panic!() };
+    let mut tx = db.begin().await.unwrap();
+    let prepare = format!("PREPARE p AS {sql}");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(prepare)).execute(&mut *tx).await.unwrap();
+    // A simple query: EXPLAIN of a prepared statement takes no parameters.
+    let explain = format!("EXPLAIN EXECUTE p ({arguments})");
+    let rows = sqlx::raw_sql(sqlx::AssertSqlSafe(explain)).fetch_all(&mut *tx).await.unwrap();
+    sqlx::raw_sql("DEALLOCATE p").execute(&mut *tx).await.unwrap();
+    rows.iter().map(|r| sqlx::Row::get::<String, _>(r, 0) + "\n").collect()
+}
+
+async fn a_strangers_insert_wakes_the_dispatcher_on_postgres(world: &World) {
+    if let Db::Sqlite(_) = &world.db {
+        return;
+    }
+    let mut wakeups = world.store.wakeups();
+    // The listener sends its first hint when it is there.
+    let wait = std::time::Duration::from_secs(5);
+    if *wakeups.borrow() == 0 {
+        tokio::time::timeout(wait, wakeups.changed()).await.unwrap().unwrap();
+    }
+    wakeups.mark_unchanged();
+    world.insert("A", "1").await;
+    tokio::time::timeout(wait, wakeups.changed()).await.unwrap().unwrap();
+    // And again on another connection, if the listener's is lost.
+    wakeups.mark_unchanged();
+    world
+        .texts(
+            "SELECT CAST(pg_terminate_backend(pid) AS text) FROM pg_stat_activity \
+             WHERE datname = current_database() AND query LIKE 'LISTEN%'",
+        )
+        .await;
+    tokio::time::timeout(wait, wakeups.changed()).await.unwrap().unwrap();
+    wakeups.mark_unchanged();
+    world.insert("A", "2").await;
+    tokio::time::timeout(wait, wakeups.changed()).await.unwrap().unwrap();
+}

@@ -1,0 +1,144 @@
+//! What a guest can ask the host for, with or without a grant.
+
+use serde_json::json;
+use tidegate_plugin::messaging::{self, Message};
+use tidegate_plugin::signer::{self, Transaction};
+use tidegate_plugin::{Failure, Receipt, checkpoint, done, http, reject, retry, secrets, settings};
+
+use crate::{Deed, Payload};
+
+/// Documentation addresses (RFC 5737): nobody is there, and no manifest grants it.
+const FORBIDDEN_URL: &str = "http://198.51.100.7/";
+/// Far beyond any `limits.log_lines`.
+const FLOOD_LINES: u32 = 1_000_000;
+
+/// Carries out the deeds that need the host.
+pub(crate) fn call(deed: Deed, payload: &Payload) -> Result<Receipt, Failure> {
+    let text = payload.text.as_str();
+    match deed {
+        Deed::ForbiddenCall => match http::get(FORBIDDEN_URL).send() {
+            Ok(response) => Ok(done().detail(response.status())),
+            Err(error) => Err(retry(error.to_string())),
+        },
+        Deed::LogFlood => {
+            for line in 0..FLOOD_LINES {
+                tidegate_plugin::info!("line {line}\nwith a line break and a bell \u{7}");
+            }
+            Ok(done())
+        }
+        Deed::ForbiddenSecret => {
+            secrets::get("NOT_GRANTED")?;
+            Ok(done())
+        }
+        Deed::Log => {
+            for _ in 0..payload.count {
+                tidegate_plugin::log::info(text);
+            }
+            Ok(done())
+        }
+        Deed::Call => send(payload, None),
+        Deed::CallWithSecret => send(payload, Some(&secrets::get(text)?)),
+        Deed::CallWithoutEnd => without_end(&payload.url),
+        Deed::Secret => Ok(done().detail(secrets::get(text)?.as_str())),
+        Deed::Publish => publish(payload),
+        Deed::Save => {
+            // One character a byte, and two quotation marks.
+            checkpoint::save(&"x".repeat(payload.bytes.saturating_sub(2)))?;
+            Ok(done())
+        }
+        Deed::Load => Ok(done().detail(checkpoint::load::<String>()?.map(|it| it.len()))),
+        Deed::Settings => Ok(done().detail(settings::get::<serde_json::Value>()?)),
+        Deed::Terms => {
+            let terms = signer::terms(text, "ETH")?;
+            Ok(done().detail(json!({ "account": terms.account, "decimals": terms.decimals })))
+        }
+        Deed::Sign => sign(payload),
+        Deed::Signed => Ok(done().detail(signer::signed()?.map(|it| it.hash))),
+        other => Err(reject(format!("{other:?} needs no host"))),
+    }
+}
+
+fn send(payload: &Payload, secret: Option<&secrets::Secret>) -> Result<Receipt, Failure> {
+    let mut last = json!(null);
+    for _ in 0..payload.count {
+        let mut request = http::Request::new(&*payload.method, &*payload.url);
+        for (name, value) in &payload.headers {
+            request = request.header(name, value);
+        }
+        if let Some(secret) = secret {
+            request = request.bearer(secret);
+        }
+        if payload.bytes > 0 {
+            request = request.body("text/plain", vec![b'x'; payload.bytes]);
+        }
+        if payload.ms > 0 {
+            request = request.timeout(std::time::Duration::from_millis(payload.ms));
+        }
+        let response = request.send()?;
+        last = json!({ "status": response.status(), "bytes": response.bytes().len() });
+    }
+    Ok(done().detail(last))
+}
+
+fn publish(payload: &Payload) -> Result<Receipt, Failure> {
+    for number in 0..payload.count {
+        messaging::publish(Message {
+            topic: payload.text.clone(),
+            id: format!("message-{number}"),
+            content_type: "text/plain".into(),
+            body: vec![b'x'; payload.bytes],
+        })?;
+    }
+    Ok(done())
+}
+
+fn sign(payload: &Payload) -> Result<Receipt, Failure> {
+    let signed = signer::sign(&Transaction {
+        chain_id: payload.count.into(),
+        to: "0x00000000000000000000000000000000000000aa".into(),
+        value: "1".into(),
+        data: vec![0; payload.bytes],
+        gas_limit: 21_000,
+        max_fee_per_gas: "2".into(),
+        max_priority_fee_per_gas: "1".into(),
+    })?;
+    Ok(done().detail(signed.hash))
+}
+
+/// Waits for the answer to a request whose body it never finishes.
+#[cfg(target_arch = "wasm32")]
+fn without_end(url: &str) -> Result<Receipt, Failure> {
+    use wasip2::http::outgoing_handler;
+    use wasip2::http::types::{Fields, Method, OutgoingRequest, Scheme};
+
+    let request = OutgoingRequest::new(Fields::new());
+    let authority = url.trim_start_matches("http://").trim_end_matches('/');
+    let prepared = request.set_method(&Method::Put).is_ok()
+        && request.set_scheme(Some(&Scheme::Http)).is_ok()
+        && request.set_authority(Some(authority)).is_ok()
+        && request.set_path_with_query(Some("/")).is_ok();
+    let body = request.body();
+    if !prepared || body.is_err() {
+        return Err(reject("no such request can be made"));
+    }
+    let answer = outgoing_handler::handle(request, None)
+        .map_err(|code| retry(format!("refused at once: {code:?}")))?;
+    answer.subscribe().block();
+    let outcome = match answer.get() {
+        Some(Ok(Ok(response))) => Ok(done().detail(response.status())),
+        Some(Ok(Err(code))) => Err(retry(format!("{code:?}"))),
+        Some(Err(())) | None => Err(retry("no answer")),
+    };
+    drop(body);
+    outcome
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn without_end(_url: &str) -> Result<Receipt, Failure> {
+    Err(only_in_a_component())
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) fn only_in_a_component() -> Failure {
+    retry("only a component can do this")
+}

@@ -1,0 +1,12 @@
+//! The built binary, from outside: over HTTP, on the command line, and by what reaches its targets.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
+
+mod bad_plugin;
+mod bad_requests;
+mod command_line;
+mod crashes;
+mod dev;
+mod many_at_once;
+mod partner_down;
+mod real_targets;
+mod stopping;
