@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate::domain::{HostId, RetryPolicy};
+use tidegate::domain::HostId;
 use tidegate::jobs::{DispatchConfig, DispatcherJob, FailureJob, RetryJob};
 use tidegate::plugin::{Registry, Routes, SandboxEngine};
 use tidegate::store::{self, StoreOptions};
@@ -42,7 +42,7 @@ pub(crate) async fn run(arguments: HostArguments) -> Fallible<()> {
     let failure = FailureJob {
         store: Arc::clone(&store) as _,
         poll: Duration::from_secs(1),
-        interruptions_max: RetryPolicy::default().interruptions_max,
+        interruptions_max: 20,
     };
     println!("ready");
     if heard().await {
