@@ -7,6 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tidegate::api::{self, Api, JudgeError, Limits, Role, Token, Tokens, WithdrawalJudge};
 use tidegate::domain::{Flow, WithdrawalRequest};
+use tidegate::jobs::BacklogJob;
+use tidegate::plugin::{Registry, Routes};
 use tidegate::store::{self, StoreOptions};
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +26,11 @@ pub(crate) async fn run(arguments: ApiArguments) -> Fallible<()> {
     let router = api::router(Api {
         accept: Arc::clone(&store) as _,
         operate: Arc::clone(&store) as _,
+        control: Arc::clone(&store) as _,
+        backlog: Arc::clone(&store) as _,
+        backlog_seen: BacklogJob::channel().1,
+        registry: Arc::new(Registry::new(Routes::default())),
+        metrics: Arc::new(String::new),
         judge: Arc::new(EverythingIsPayable),
         tokens: Tokens::new(vec![Token {
             name: "bench".into(),

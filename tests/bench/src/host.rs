@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate::domain::HostId;
-use tidegate::jobs::{DispatchConfig, DispatcherJob, FailureJob, RetryJob};
+use tidegate::jobs::{DispatchConfig, DispatcherJob, FailureJob, Metrics, RetryJob};
 use tidegate::plugin::{Registry, Routes, SandboxEngine};
 use tidegate::store::{self, StoreOptions};
 use tokio::task::JoinSet;
@@ -30,6 +30,7 @@ pub(crate) async fn run(arguments: HostArguments) -> Fallible<()> {
     let engine = SandboxEngine::start()?;
     let routes = Routes::from_folder(&engine, &arguments.plugins, None)?;
     let stop = CancellationToken::new();
+    let metrics = Arc::<Metrics>::default();
     let dispatcher = DispatcherJob {
         store: Arc::clone(&counting) as _,
         registry: Arc::new(Registry::new(routes)),
@@ -37,6 +38,7 @@ pub(crate) async fn run(arguments: HostArguments) -> Fallible<()> {
         services: services(&store),
         host: HostId::generate("bench"),
         config: DispatchConfig::default(),
+        metrics: Arc::clone(&metrics),
     };
     let retry = RetryJob { store: Arc::clone(&store) as _, poll: Duration::from_millis(250) };
     let failure = FailureJob {
@@ -48,8 +50,8 @@ pub(crate) async fn run(arguments: HostArguments) -> Fallible<()> {
     if heard().await {
         let mut jobs = JoinSet::new();
         jobs.spawn(dispatcher.run(stop.clone()));
-        jobs.spawn(retry.run(stop.clone()));
-        jobs.spawn(failure.run(stop.clone()));
+        jobs.spawn(retry.run(Arc::clone(&metrics), stop.clone()));
+        jobs.spawn(failure.run(Arc::clone(&metrics), stop.clone()));
         tokio::select! {
             _ = heard() => {}
             () = report(&counting) => {}
