@@ -28,6 +28,8 @@ pub enum ProblemKind {
     BodyTooLarge,
     UnsupportedMediaType,
     EventNotFailed,
+    EventNotCancellable,
+    EventKeyTaken,
     Internal,
     Unavailable,
     Overloaded,
@@ -35,7 +37,7 @@ pub enum ProblemKind {
 }
 
 impl ProblemKind {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::InvalidJson,
         Self::InvalidQuery,
         Self::InvalidFields,
@@ -51,6 +53,8 @@ impl ProblemKind {
         Self::BodyTooLarge,
         Self::UnsupportedMediaType,
         Self::EventNotFailed,
+        Self::EventNotCancellable,
+        Self::EventKeyTaken,
         Self::Internal,
         Self::Unavailable,
         Self::Overloaded,
@@ -69,7 +73,10 @@ impl ProblemKind {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::IdempotencyKeyInFlight | Self::EventNotFailed => StatusCode::CONFLICT,
+            Self::IdempotencyKeyInFlight
+            | Self::EventNotFailed
+            | Self::EventNotCancellable
+            | Self::EventKeyTaken => StatusCode::CONFLICT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::InvalidFields | Self::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
@@ -99,6 +106,8 @@ impl ProblemKind {
             Self::BodyTooLarge => "body-too-large",
             Self::UnsupportedMediaType => "unsupported-media-type",
             Self::EventNotFailed => "event-not-failed",
+            Self::EventNotCancellable => "event-not-cancellable",
+            Self::EventKeyTaken => "event-key-taken",
             Self::Internal => "internal-error",
             Self::Unavailable => "unavailable",
             Self::Overloaded => "overloaded",
@@ -123,7 +132,9 @@ impl ProblemKind {
             Self::RequestTimeout => "The request did not arrive in time",
             Self::BodyTooLarge => "The body is too large",
             Self::UnsupportedMediaType => "The content type is not supported",
-            Self::EventNotFailed => "Only failed events can be replayed",
+            Self::EventNotFailed => "Only failed events can be replayed or skipped",
+            Self::EventNotCancellable => "The event cannot be cancelled",
+            Self::EventKeyTaken => "An event's idempotency key is in the outbox already",
             Self::Internal => "Something is wrong inside the host",
             Self::Unavailable => "The host cannot do this now",
             Self::Overloaded => "The host has too much in hand",
@@ -137,7 +148,8 @@ impl ProblemKind {
 pub struct FieldError {
     pub field: String,
     pub detail: String,
-    /// For programs: `required`, `unknown`, `duplicate`, `wrong_type`, `invalid`, `rejected`.
+    /// For programs: `required`, `unknown`, `duplicate`, `wrong_type`, `invalid`, `rejected`,
+    /// `taken`.
     pub code: &'static str,
 }
 

@@ -6,16 +6,19 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use crate::domain::Flow;
-use crate::store::{AcceptStore, OperateStore};
+use crate::store::{AcceptStore, OperateStore, RepairStore};
 
 use super::auth::Tokens;
 use super::idempotency::InFlight;
 use super::judge::WithdrawalJudge;
+use super::ordered::OrderedRoutes;
 
 /// Everything that the API needs from outside.
 pub struct Api {
     pub accept: Arc<dyn AcceptStore>,
     pub operate: Arc<dyn OperateStore>,
+    pub repair: Arc<dyn RepairStore>,
+    pub ordered: Arc<dyn OrderedRoutes>,
     pub judge: Arc<dyn WithdrawalJudge>,
     pub tokens: Tokens,
     pub flow: Flow,

@@ -98,6 +98,8 @@ impl RunningHost {
         let router = api::router(Api {
             accept: Arc::clone(&store) as _,
             operate: Arc::clone(&store) as _,
+            repair: Arc::clone(&store) as _,
+            ordered: Arc::clone(&registry) as _,
             judge: Arc::new(ChainJudge {
                 chains: Arc::clone(&chains),
                 registry: Arc::clone(&registry),

@@ -47,7 +47,7 @@ enum Command {
     Token(token::TokenArgs),
     /// Look at the withdrawals of a running host
     Withdrawals(withdrawals::WithdrawalsArgs),
-    /// Look at the outbox events of a running host, and replay them
+    /// Look at the outbox events of a running host, hand some in, replay them, give them up
     Events(events::EventsArgs),
 }
 
@@ -109,10 +109,18 @@ mod tests {
             "tidegate events list --type X --withdrawal 1",
             "tidegate events show 1",
             "tidegate events replay 1 --token t",
+            "tidegate events skip 1 --reason gone --token t",
+            "tidegate events cancel 1 --reason wrong",
+            "tidegate events submit --file - --idempotency-key k",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }
-        for line in ["tidegate", "tidegate token new --name shop", "tidegate withdrawals show"] {
+        for line in [
+            "tidegate",
+            "tidegate token new --name shop",
+            "tidegate withdrawals show",
+            "tidegate events skip 1",
+        ] {
             let error = Cli::try_parse_from(line.split(' ')).err().map(|error| error.exit_code());
             assert_eq!(error, Some(2), "{line}");
         }

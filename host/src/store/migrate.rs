@@ -5,11 +5,15 @@ use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 
 use super::open::OpenError;
 
-const SQLITE: &[(i64, &str, &str)] =
-    &[(1, "outbox", include_str!("../../../migrations/sqlite/0001_outbox.sql"))];
+const SQLITE: &[(i64, &str, &str)] = &[
+    (1, "outbox", include_str!("../../../migrations/sqlite/0001_outbox.sql")),
+    (2, "operators", include_str!("../../../migrations/sqlite/0002_operators.sql")),
+];
 
-const POSTGRES: &[(i64, &str, &str)] =
-    &[(1, "outbox", include_str!("../../../migrations/postgres/0001_outbox.sql"))];
+const POSTGRES: &[(i64, &str, &str)] = &[
+    (1, "outbox", include_str!("../../../migrations/postgres/0001_outbox.sql")),
+    (2, "operators", include_str!("../../../migrations/postgres/0002_operators.sql")),
+];
 
 pub(super) fn sqlite() -> Migrator {
     migrator(SQLITE)

@@ -19,6 +19,7 @@ mod operating;
 mod paying;
 mod plan;
 mod postgres;
+mod repairing;
 mod row;
 mod sign;
 mod sqlite;
@@ -26,7 +27,9 @@ mod views;
 mod wakeup;
 mod writes;
 
-pub use accepting::{AcceptStore, AcceptWithdrawal, Accepted, Answer, IdempotencyClaim};
+pub use accepting::{
+    AcceptEvents, AcceptStore, AcceptWithdrawal, Accepted, AcceptedEvents, Answer, IdempotencyClaim,
+};
 pub use checkpointing::CheckpointStore;
 pub use dispatching::{
     AttemptRecord, CLAIM_MAX, Claim, DispatchStore, LeaseRef, Settled, Settlement,
@@ -36,6 +39,7 @@ pub use maintaining::MaintainStore;
 pub use open::{OpenError, PostgresUrl, StoreOptions, StoreUrl, StoreUrlError, open};
 pub use operating::{OperateStore, counters};
 pub use paying::{Account, ChainStore, Conclude, Concluded, SignPayment, Signing, SigningRules};
+pub use repairing::{Cancelled, RepairStore, Skipped};
 pub use views::{
     EventFilter, EventHistory, HistoryEntry, HistoryKind, Page, Replayed, Timeline,
     TransitionRecord, WithdrawalFilter,
@@ -43,11 +47,23 @@ pub use views::{
 
 /// Everything that a store does. Each user asks for the part that it needs.
 pub trait Store:
-    AcceptStore + DispatchStore + MaintainStore + CheckpointStore + ChainStore + OperateStore
+    AcceptStore
+    + DispatchStore
+    + MaintainStore
+    + CheckpointStore
+    + ChainStore
+    + OperateStore
+    + RepairStore
 {
 }
 
 impl<T> Store for T where
-    T: AcceptStore + DispatchStore + MaintainStore + CheckpointStore + ChainStore + OperateStore
+    T: AcceptStore
+        + DispatchStore
+        + MaintainStore
+        + CheckpointStore
+        + ChainStore
+        + OperateStore
+        + RepairStore
 {
 }

@@ -4,12 +4,14 @@
 //! world older, so that nothing sleeps.
 
 mod accept;
+mod accept_events;
 mod chain;
 mod cluster;
 mod dispatch;
 mod maintain;
 mod opening;
 mod operate;
+mod repair;
 mod schema;
 mod speed;
 mod world;

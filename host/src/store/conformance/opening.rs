@@ -39,16 +39,8 @@ async fn a_newer_schema_is_refused(world: &World) {
 }
 
 async fn a_changed_migration_is_refused(world: &World) {
-    let other = "SELECT checksum FROM _sqlx_migrations WHERE version = 1";
-    world
-        .execute(&format!(
-            "INSERT INTO _sqlx_migrations (version, description, success, checksum, \
-             execution_time) SELECT 2, 'x', success, ({other}), 0 FROM _sqlx_migrations; \
-             DELETE FROM _sqlx_migrations WHERE version = 2; \
-             UPDATE _sqlx_migrations SET checksum = 'x' WHERE version = 1"
-        ))
-        .await
-        .unwrap();
+    let changed = "UPDATE _sqlx_migrations SET checksum = 'x' WHERE version = 1";
+    world.execute(changed).await.unwrap();
     let refused = opened(&world.url).await.err().unwrap();
     assert_eq!(refused, OpenError::ChangedMigration { version: 1 });
 }

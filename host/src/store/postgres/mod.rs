@@ -11,6 +11,7 @@ mod claim;
 mod listen;
 mod maintain;
 mod operate;
+mod repair;
 mod row;
 mod settle;
 mod sign;

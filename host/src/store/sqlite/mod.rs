@@ -10,6 +10,7 @@ mod checkpoints;
 mod claim;
 mod maintain;
 mod operate;
+mod repair;
 mod row;
 mod settle;
 mod sign;
