@@ -154,3 +154,43 @@ async fn only_an_event_that_has_not_begun_and_is_no_withdrawals_is_cancelled() {
                   cancelled.";
     assert_eq!(reply.json()["detail"], detail);
 }
+
+/// The README's commands, as a shell runs them, against a server.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_readmes_curl_hands_events_in_and_cancels_one() {
+    use std::process::Command;
+    if !Command::new("curl").arg("--version").output().is_ok_and(|o| o.status.success()) {
+        println!("skipped: curl is not installed");
+        return;
+    }
+    let readme = include_str!("../../../../README.md");
+    let section = readme.split("## The outbox as a public contract").nth(1).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let examples: Vec<_> =
+        section.split("```sh\n").skip(1).map(|b| b.split("```").next().unwrap()).collect();
+    assert_eq!(examples.len(), 3);
+
+    let host = host();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let stop = tokio_util::sync::CancellationToken::new();
+    let grace = Duration::from_secs(5);
+    let server = tokio::spawn(serve(listener, host.router.clone(), stop.clone(), grace));
+    let run = async |command: &'static str, event: String| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", command]).env("TIDEGATE_URL", &url).env("TIDEGATE_TOKEN", "all");
+        shell.env("EVENT", event);
+        let output = tokio::task::spawn_blocking(move || shell.output().unwrap()).await.unwrap();
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    let one = run(examples[0], String::new()).await;
+    let batch = run(examples[1], String::new()).await;
+    assert_eq!(rows(&host).len(), 3, "{one} {batch}");
+    assert_eq!(rows(&host)[0].event.payload, r#"{"order": 4711, "email": "ada@example.org"}"#);
+    assert_eq!(run(examples[0], String::new()).await, one, "a repeat");
+    let event = batch["events"][0]["id"].as_str().unwrap().to_owned();
+    let cancelled = run(examples[2], event).await;
+    assert_eq!(cancelled["failure_code"], "cancelled", "{cancelled}");
+    stop.cancel();
+    server.await.unwrap().unwrap();
+}

@@ -7,6 +7,7 @@ mod accept;
 mod accept_events;
 mod chain;
 mod cluster;
+mod contract;
 mod dispatch;
 mod maintain;
 mod opening;
