@@ -105,14 +105,6 @@ pub(super) fn read_store(root: &mut Section<'_>) -> Option<StoreConfig> {
         // The text is not repeated: it may hold a password.
         section.error("url", "must begin with sqlite: or postgres:");
     }
-    // A file's path begins where all paths of the configuration do.
-    let folder = section.context().folder;
-    let url = url.map(|url| match url.reveal().strip_prefix("sqlite:") {
-        Some(path) if !path.starts_with('/') => {
-            Redacted::new(format!("sqlite:{}", folder.join(path).display()))
-        }
-        Some(_) | None => url,
-    });
     let connections = section.integer("connections_max", 10, 1..=1_000);
     section.finish();
     Some(StoreConfig { url: url?, connections_max: u32::try_from(connections).unwrap_or(10) })
