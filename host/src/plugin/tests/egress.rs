@@ -16,15 +16,15 @@ async fn granted(server: &Server) -> Release {
     hostile(&format!("[grants]\n{}", server.grant())).await
 }
 
-fn traced(payload: serde_json::Value) -> OutboxEvent {
-    OutboxEvent { traceparent: Some(TRACE.into()), ..event(&payload) }
+fn traced(payload: &serde_json::Value) -> OutboxEvent {
+    OutboxEvent { traceparent: Some(TRACE.into()), ..event(payload) }
 }
 
 #[tokio::test]
 async fn the_host_adds_the_key_and_the_trace() {
     let server = Server::start(Answer::ok()).await;
     let release = granted(&server).await;
-    let event = traced(json!({"do": "call", "url": server.url(), "count": 2}));
+    let event = traced(&json!({"do": "call", "url": server.url(), "count": 2}));
     for _ in 0..2 {
         detail(release.attempt(&ENGINE, &event, &services()).await);
     }
@@ -44,7 +44,7 @@ async fn the_host_adds_the_key_and_the_trace() {
 async fn what_the_guest_says_itself_is_left_alone() {
     let server = Server::start(Answer::ok()).await;
     let headers = json!({"Idempotency-Key": "mine", "traceparent": "00-mine"});
-    let event = traced(json!({"do": "call", "url": server.url(), "headers": headers}));
+    let event = traced(&json!({"do": "call", "url": server.url(), "headers": headers}));
     detail(granted(&server).await.attempt(&ENGINE, &event, &services()).await);
     let requests = server.requests();
     assert_eq!(header(&requests[0], "idempotency-key"), ["mine"]);
