@@ -39,8 +39,8 @@ async fn a_newer_schema_is_refused(world: &World) {
 }
 
 async fn a_changed_migration_is_refused(world: &World) {
-    let changed = "UPDATE _sqlx_migrations SET checksum = 'x' WHERE version = 1";
-    world.execute(changed).await.unwrap();
+    let change = "UPDATE _sqlx_migrations SET checksum = 'x' WHERE version = 1";
+    world.execute(change).await.unwrap();
     let refused = opened(&world.url).await.err().unwrap();
     assert_eq!(refused, OpenError::ChangedMigration { version: 1 });
 }
