@@ -193,7 +193,7 @@ impl Claimer {
         };
         let events = job.store.claim(claim).await?;
         job.metrics.claimed(&self.event_type, events.len());
-        let full = events.len() as u32 >= limit;
+        let full = events.len() >= limit as usize;
         let routes = job.registry.current();
         let mut given_back = Vec::new();
         for event in events {
