@@ -115,15 +115,7 @@ impl RunningHost {
             flow: plan.flow,
             limits,
         });
-        let services = Services {
-            checkpoints: Arc::new(StoreCheckpoints(Arc::clone(&store) as _)),
-            signer: Arc::new(ChainSigner {
-                chains: Arc::clone(&chains),
-                store: Arc::clone(&store) as _,
-            }),
-            messaging: Arc::new(BrokerMessaging(plan.broker)),
-            secrets: Arc::new(ConfiguredSecrets(plan.secrets)),
-        };
+        let services = services(&store, &chains, plan.broker, plan.secrets);
         let (stop_api, stop_jobs) = (CancellationToken::new(), CancellationToken::new());
         let dispatcher = DispatcherJob {
             store: Arc::clone(&store) as _,
@@ -285,6 +277,21 @@ fn warn_of_missing_plugins(routes: &Routes, flow: &Flow) {
                 tracing::warn!(%event_type, "no plugin handles this type: its events will wait as PENDING");
             }
         }
+    }
+}
+
+/// What the plugins' host functions rest on.
+fn services(
+    store: &Arc<dyn Store>,
+    chains: &Arc<Chains>,
+    broker: Option<Arc<dyn Broker>>,
+    secrets: BTreeMap<String, Redacted>,
+) -> Services {
+    Services {
+        checkpoints: Arc::new(StoreCheckpoints(Arc::clone(store) as _)),
+        signer: Arc::new(ChainSigner { chains: Arc::clone(chains), store: Arc::clone(store) as _ }),
+        messaging: Arc::new(BrokerMessaging(broker)),
+        secrets: Arc::new(ConfiguredSecrets(secrets)),
     }
 }
 
