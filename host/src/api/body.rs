@@ -1,6 +1,6 @@
 //! A request's body: its type, its size, its time, and then JSON.
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 
@@ -14,6 +14,16 @@ pub(super) async fn read_json(
     body: Body,
     limits: &Limits,
 ) -> Result<Json, Problem> {
+    let bytes = read_body(headers, body, limits).await?;
+    json::parse(&bytes).map_err(|e| Problem::new(ProblemKind::InvalidJson, e.to_string()))
+}
+
+/// Reads a body that says of itself that it is JSON.
+pub(super) async fn read_body(
+    headers: &HeaderMap,
+    body: Body,
+    limits: &Limits,
+) -> Result<Bytes, Problem> {
     check_type(headers)?;
     let too_large = || {
         let max = limits.body_bytes_max;
@@ -24,16 +34,15 @@ pub(super) async fn read_json(
         return Err(too_large());
     }
     let read = to_bytes(body, limits.body_bytes_max);
-    let bytes = match tokio::time::timeout(limits.body_timeout, read).await {
-        Ok(Ok(bytes)) => bytes,
+    match tokio::time::timeout(limits.body_timeout, read).await {
+        Ok(Ok(bytes)) => Ok(bytes),
         // Either it is too large, or the caller is gone and nobody reads the answer.
-        Ok(Err(_)) => return Err(too_large()),
+        Ok(Err(_)) => Err(too_large()),
         Err(_) => {
             let detail = "The body stopped arriving. Send the request again.";
-            return Err(Problem::new(ProblemKind::RequestTimeout, detail));
+            Err(Problem::new(ProblemKind::RequestTimeout, detail))
         }
-    };
-    json::parse(&bytes).map_err(|e| Problem::new(ProblemKind::InvalidJson, e.to_string()))
+    }
 }
 
 fn check_type(headers: &HeaderMap) -> Result<(), Problem> {

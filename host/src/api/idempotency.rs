@@ -29,7 +29,7 @@ pub(super) fn key_of(headers: &HeaderMap) -> Result<String, Problem> {
     let mut values = headers.get_all(HEADER).iter();
     let Some(value) = values.next() else {
         let detail = "Send the header `Idempotency-Key: \"…\"` with a text of your own that is new \
-                      for each withdrawal, such as a UUID, and the same when you send it again.";
+                      for each request, such as a UUID, and the same when you send it again.";
         let missing = FieldError::new("Idempotency-Key", "required", "is missing");
         return Err(Problem {
             errors: vec![missing],

@@ -1,10 +1,11 @@
-//! The HTTP API: withdrawals are taken and looked at, events looked at and
-//! replayed, routes looked at and paused.
+//! The HTTP API: withdrawals and events are taken and looked at, events replayed and given up,
+//! routes looked at and paused.
 //!
 //! A request takes five steps: extract, validate into the domain, one use case of the store, (the
 //! store itself wakes the dispatcher), a view. `router` is the table of what there is; the views
 //! are shapes of their own and the domain knows nothing of them. Every refusal is a [`Problem`].
 
+mod answer;
 mod auth;
 mod back_pressure;
 mod body;
@@ -17,6 +18,7 @@ mod json;
 mod judge;
 mod metrics;
 mod openapi;
+mod ordered;
 mod page;
 mod path;
 mod problem;
@@ -35,6 +37,7 @@ mod tests;
 pub use auth::{Role, Token, Tokens, TokensError, token_digest};
 pub use chain_judge::ChainJudge;
 pub use judge::{JudgeError, WithdrawalJudge};
+pub use ordered::OrderedRoutes;
 pub use problem::{FieldError, Problem, ProblemKind};
 pub use router::router;
 pub use serve::serve;

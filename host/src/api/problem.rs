@@ -29,6 +29,8 @@ pub enum ProblemKind {
     UnsupportedMediaType,
     EventNotFailed,
     BacklogTooOld,
+    EventNotCancellable,
+    EventKeyTaken,
     Internal,
     Unavailable,
     Overloaded,
@@ -36,7 +38,7 @@ pub enum ProblemKind {
 }
 
 impl ProblemKind {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::InvalidJson,
         Self::InvalidQuery,
         Self::InvalidFields,
@@ -53,6 +55,8 @@ impl ProblemKind {
         Self::UnsupportedMediaType,
         Self::EventNotFailed,
         Self::BacklogTooOld,
+        Self::EventNotCancellable,
+        Self::EventKeyTaken,
         Self::Internal,
         Self::Unavailable,
         Self::Overloaded,
@@ -71,7 +75,10 @@ impl ProblemKind {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::IdempotencyKeyInFlight | Self::EventNotFailed => StatusCode::CONFLICT,
+            Self::IdempotencyKeyInFlight
+            | Self::EventNotFailed
+            | Self::EventNotCancellable
+            | Self::EventKeyTaken => StatusCode::CONFLICT,
             Self::BacklogTooOld => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -103,6 +110,8 @@ impl ProblemKind {
             Self::UnsupportedMediaType => "unsupported-media-type",
             Self::EventNotFailed => "event-not-failed",
             Self::BacklogTooOld => "backlog-too-old",
+            Self::EventNotCancellable => "event-not-cancellable",
+            Self::EventKeyTaken => "event-key-taken",
             Self::Internal => "internal-error",
             Self::Unavailable => "unavailable",
             Self::Overloaded => "overloaded",
@@ -127,7 +136,9 @@ impl ProblemKind {
             Self::RequestTimeout => "The request did not arrive in time",
             Self::BodyTooLarge => "The body is too large",
             Self::UnsupportedMediaType => "The content type is not supported",
-            Self::EventNotFailed => "Only failed events can be replayed",
+            Self::EventNotFailed => "Only failed events can be replayed or skipped",
+            Self::EventNotCancellable => "The event cannot be cancelled",
+            Self::EventKeyTaken => "An event's idempotency key is in the outbox already",
             Self::BacklogTooOld => "Too much is waiting for too long",
             Self::Internal => "Something is wrong inside the host",
             Self::Unavailable => "The host cannot do this now",
@@ -142,7 +153,8 @@ impl ProblemKind {
 pub struct FieldError {
     pub field: String,
     pub detail: String,
-    /// For programs: `required`, `unknown`, `duplicate`, `wrong_type`, `invalid`, `rejected`.
+    /// For programs: `required`, `unknown`, `duplicate`, `wrong_type`, `invalid`, `rejected`,
+    /// `taken`.
     pub code: &'static str,
 }
 

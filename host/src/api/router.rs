@@ -8,7 +8,9 @@ use axum::routing::{MethodRouter, get, post};
 use http::Method;
 
 use super::auth::{Access, Role, require};
-use super::events::{get_event, list_events, replay_event};
+use super::events::{
+    accept_events, cancel_event, get_event, list_events, replay_event, skip_event,
+};
 use super::guard::{answer_other_method, answer_unknown_path, around};
 use super::health::{get_health, get_readiness};
 use super::metrics::get_metrics;
@@ -37,6 +39,7 @@ pub(super) fn routes() -> Vec<Route> {
         route(GET,  "/v1/withdrawals",               Needs(Read),    get(list_withdrawals)),
         route(GET,  "/v1/withdrawals/{id}",          Needs(Read),    get(get_withdrawal)),
         route(GET,  "/v1/withdrawals/{id}/timeline", Needs(Read),    get(get_timeline)),
+        route(POST, "/v1/events",                    Needs(Submit),  post(accept_events)),
         route(GET,  "/v1/events",                    Needs(Read),    get(list_events)),
         route(GET,  "/v1/events/{id}",               Needs(Read),    get(get_event)),
         route(POST, "/v1/events/{id}/replay",        Needs(Operate), post(replay_event)),
@@ -44,6 +47,8 @@ pub(super) fn routes() -> Vec<Route> {
         route(POST, "/v1/routes/{event_type}/pause", Needs(Operate), post(pause_route)),
         route(POST, "/v1/routes/{event_type}/resume", Needs(Operate), post(resume_route)),
         route(GET,  "/metrics",                      Needs(Read),    get(get_metrics)),
+        route(POST, "/v1/events/{id}/skip",          Needs(Operate), post(skip_event)),
+        route(POST, "/v1/events/{id}/cancel",        Needs(Operate), post(cancel_event)),
         route(GET,  "/healthz",                      Open,           get(get_health)),
         route(GET,  "/readyz",                       Open,           get(get_readiness)),
         route(GET,  "/openapi.json",                 Open,           get(get_openapi)),

@@ -7,11 +7,12 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::domain::Flow;
 use crate::plugin::Registry;
-use crate::store::{AcceptStore, Backlog, BacklogStore, ControlStore, OperateStore};
+use crate::store::{AcceptStore, Backlog, BacklogStore, ControlStore, OperateStore, RepairStore};
 
 use super::auth::Tokens;
 use super::idempotency::InFlight;
 use super::judge::WithdrawalJudge;
+use super::ordered::OrderedRoutes;
 
 /// What the host counts, in the text format of Prometheus.
 pub type MetricsText = Arc<dyn Fn() -> String + Send + Sync>;
@@ -25,6 +26,8 @@ pub struct Api {
     /// The backlog as a job of this process saw it last, for what must cost no query.
     pub backlog_seen: watch::Receiver<Backlog>,
     pub registry: Arc<Registry>,
+    pub repair: Arc<dyn RepairStore>,
+    pub ordered: Arc<dyn OrderedRoutes>,
     pub judge: Arc<dyn WithdrawalJudge>,
     pub metrics: MetricsText,
     pub tokens: Tokens,

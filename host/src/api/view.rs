@@ -4,7 +4,7 @@ use chrono::SecondsFormat;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::domain::{EventState, OutboxEvent, Timestamp, Withdrawal};
+use crate::domain::{EventId, EventState, OutboxEvent, Timestamp, Withdrawal};
 use crate::store::{EventHistory, HistoryEntry};
 
 /// RFC 3339 in UTC, with milliseconds.
@@ -75,6 +75,8 @@ pub(super) struct EventView {
     outcome_unknown: bool,
     next_retry_at: Option<String>,
     last_error: Option<String>,
+    failure_code: Option<&'static str>,
+    skipped_at: Option<String>,
     detail: Option<Box<RawValue>>,
     release_digest: Option<String>,
     locked_by: Option<String>,
@@ -88,10 +90,11 @@ pub(super) struct EventView {
 
 impl From<OutboxEvent> for EventView {
     fn from(event: OutboxEvent) -> Self {
-        let (next_retry_at, lease) = match &event.state {
-            EventState::Retrying { next_retry_at } => (Some(*next_retry_at), None),
-            EventState::Processing(lease) => (None, Some(lease)),
-            EventState::Pending | EventState::Done | EventState::Failed => (None, None),
+        let (next_retry_at, lease, failed) = match &event.state {
+            EventState::Retrying { next_retry_at } => (Some(*next_retry_at), None, None),
+            EventState::Processing(lease) => (None, Some(lease), None),
+            EventState::Pending | EventState::Done => (None, None, None),
+            EventState::Failed { code, skipped_at } => (None, None, Some((code, skipped_at))),
         };
         Self {
             id: event.id.to_string(),
@@ -109,6 +112,8 @@ impl From<OutboxEvent> for EventView {
             locked_by: lease.map(|lease| lease.locked_by.to_string()),
             locked_until: lease.map(|lease| time(lease.locked_until)),
             last_error: event.last_error,
+            failure_code: failed.map(|(code, _)| code.as_str()),
+            skipped_at: failed.and_then(|(_, skipped_at)| skipped_at.map(time)),
             detail: event.detail.and_then(json),
             release_digest: event.release_digest,
             available_at: time(event.available_at),
@@ -124,6 +129,8 @@ impl From<OutboxEvent> for EventView {
 #[derive(Debug, Serialize)]
 pub(super) struct EventHistoryView {
     event: EventView,
+    /// The earlier event that a PENDING one waits for.
+    held_by: Option<String>,
     attempts: Vec<AttemptView>,
 }
 
@@ -153,10 +160,11 @@ impl From<HistoryEntry> for AttemptView {
     }
 }
 
-impl From<EventHistory> for EventHistoryView {
-    fn from(history: EventHistory) -> Self {
+impl EventHistoryView {
+    pub(super) fn new(history: EventHistory, held_by: Option<EventId>) -> Self {
         Self {
             event: history.event.into(),
+            held_by: held_by.map(|id| id.to_string()),
             attempts: history.entries.into_iter().map(Into::into).collect(),
         }
     }

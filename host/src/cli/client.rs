@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use clap::Args;
-use reqwest::{Method, StatusCode};
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::Value;
 use url::Url;
 
@@ -57,17 +58,37 @@ impl Client {
         path: &[&str],
         query: &[(&str, Option<String>)],
     ) -> Result<Value, CliError> {
-        self.send(Method::GET, self.address(path, query)).await
+        self.send(self.request(Method::GET, path, query)).await
     }
 
     pub(super) async fn post(&self, path: &[&str]) -> Result<Value, CliError> {
-        self.send(Method::POST, self.address(path, &[])).await
+        self.send(self.request(Method::POST, path, &[])).await
     }
 
-    pub(super) async fn post_json(&self, path: &[&str], body: &Value) -> Result<Value, CliError> {
-        let url = self.address(path, &[]);
-        let place = format!("POST {url}");
-        self.answer(self.http.post(url).json(body), place).await
+    /// A body that is JSON already, sent to the letter.
+    pub(super) async fn post_json(
+        &self,
+        path: &[&str],
+        json: String,
+        idempotency_key: Option<&str>,
+    ) -> Result<Value, CliError> {
+        let mut request = self
+            .request(Method::POST, path, &[])
+            .header(CONTENT_TYPE, "application/json")
+            .body(json);
+        if let Some(key) = idempotency_key {
+            request = request.header("idempotency-key", format!("\"{key}\""));
+        }
+        self.send(request).await
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, Option<String>)],
+    ) -> RequestBuilder {
+        self.http.request(method, self.address(path, query)).bearer_auth(&self.token)
     }
 
     /// Each part is escaped, so that an id from the command line stays an id.
@@ -84,21 +105,14 @@ impl Client {
         url
     }
 
-    async fn send(&self, method: Method, url: Url) -> Result<Value, CliError> {
-        let place = format!("{method} {url}");
-        self.answer(self.http.request(method, url), place).await
-    }
-
-    async fn answer(
-        &self,
-        request: reqwest::RequestBuilder,
-        place: String,
-    ) -> Result<Value, CliError> {
-        let response = request
-            .bearer_auth(&self.token)
-            .send()
-            .await
-            .map_err(|error| unreachable(&error, &place))?;
+    async fn send(&self, request: RequestBuilder) -> Result<Value, CliError> {
+        let request = request.build().map_err(|error| {
+            let what = format!("the request cannot be made: {error}");
+            CliError::failed(what, "the command line", "use plain ASCII in --token and in keys")
+        })?;
+        let place = format!("{} {}", request.method(), request.url());
+        let sent = self.http.execute(request).await;
+        let response = sent.map_err(|error| unreachable(&error, &place))?;
         let status = response.status();
         let text = response.text().await.map_err(|error| unreachable(&error, &place))?;
         let body = serde_json::from_str::<Value>(&text).ok();

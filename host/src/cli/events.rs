@@ -1,4 +1,6 @@
-//! `tidegate events list|show|replay`
+//! `tidegate events list|show|submit|replay|skip|cancel`
+
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
@@ -24,6 +26,32 @@ enum EventsCommand {
     Show { id: String },
     /// Give a FAILED event another chance: FAILED → PENDING
     Replay { id: String },
+    /// Give a FAILED event up: it stays FAILED, and those behind it go on
+    Skip {
+        id: String,
+        /// Why; kept in the event's history
+        #[arg(long)]
+        reason: String,
+    },
+    /// Cancel a PENDING event that no host has taken yet
+    Cancel {
+        id: String,
+        /// Why; kept in the event's history
+        #[arg(long)]
+        reason: String,
+    },
+    /// Hand in events: a JSON object, or {"events": […]}
+    Submit(SubmitArgs),
+}
+
+#[derive(Args)]
+struct SubmitArgs {
+    /// The events; - is the standard input
+    #[arg(long, value_name = "FILE")]
+    file: PathBuf,
+    /// The same again for the same events, so that they are written once; a new one if left out
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
 }
 
 #[derive(Args)]
@@ -82,7 +110,50 @@ pub(super) async fn run(args: EventsArgs) -> Result<(), CliError> {
             }
             print(&format!("{} is {}", cell(&replayed["id"]), cell(&replayed["status"])))
         }
+        EventsCommand::Skip { id, reason } => {
+            let skipped = decide(&client, &id, "skip", &reason).await?;
+            if json {
+                return print_json(&skipped);
+            }
+            print(&format!("{} is skipped", cell(&skipped["id"])))
+        }
+        EventsCommand::Cancel { id, reason } => {
+            let cancelled = decide(&client, &id, "cancel", &reason).await?;
+            if json {
+                return print_json(&cancelled);
+            }
+            print(&format!("{} is cancelled", cell(&cancelled["id"])))
+        }
+        EventsCommand::Submit(events) => {
+            let accepted = submit(&client, events).await?;
+            if json { print_json(&accepted) } else { print(&submitted_for_people(&accepted)) }
+        }
     }
+}
+
+async fn decide(client: &Client, id: &str, what: &str, reason: &str) -> Result<Value, CliError> {
+    let body = serde_json::json!({ "reason": reason }).to_string();
+    client.post_json(&["events", id, what], body, None).await
+}
+
+async fn submit(client: &Client, events: SubmitArgs) -> Result<Value, CliError> {
+    let read = if events.file.as_os_str() == "-" {
+        std::io::read_to_string(std::io::stdin())
+    } else {
+        std::fs::read_to_string(&events.file)
+    };
+    let body = read.map_err(|error| {
+        let what = format!("the events cannot be read: {error}");
+        CliError::failed(what, events.file.display().to_string(), "name a file of JSON, or -")
+    })?;
+    let key = events.idempotency_key.unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
+    client.post_json(&["events"], body, Some(&key)).await
+}
+
+fn submitted_for_people(accepted: &Value) -> String {
+    let events = accepted["events"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let row = |event: &Value| vec![cell(&event["id"]), cell(&event["idempotency_key"])];
+    table(&["ID", "IDEMPOTENCY_KEY"], events.iter().map(row))
 }
 
 fn list_for_people(page: &Value) -> String {
@@ -94,6 +165,8 @@ fn list_for_people(page: &Value) -> String {
         "attempt_count",
         "next_retry_at",
         "created_at",
+        "failure_code",
+        "skipped_at",
         "last_error",
     ];
     list(page, &columns)
@@ -109,7 +182,11 @@ fn show_for_people(history: &Value) -> String {
         "attempt_count",
         "interruption_count",
         "deferral_count",
+        "available_at",
+        "valid_until",
         "next_retry_at",
+        "failure_code",
+        "skipped_at",
         "last_error",
         "release_digest",
         "locked_by",
@@ -126,5 +203,7 @@ fn show_for_people(history: &Value) -> String {
     };
     let attempts =
         table(&["AT", "OUTCOME", "ATTEMPT", "PLUGIN", "REASON"], attempts.iter().map(row));
-    format!("{}\n\n{attempts}", pairs(&history["event"], &names))
+    let event = pairs(&history["event"], &names);
+    let held_by = pairs(history, &["held_by"]);
+    format!("{event}\n{held_by}\n\n{attempts}")
 }

@@ -103,6 +103,8 @@ impl RunningHost {
             backlog_seen: backlog_seen.clone(),
             registry: Arc::clone(&registry),
             metrics: metrics_text(&metrics, backlog_seen, limits.untaken_after),
+            repair: Arc::clone(&store) as _,
+            ordered: Arc::clone(&registry) as _,
             judge: Arc::new(ChainJudge {
                 chains: Arc::clone(&chains),
                 registry: Arc::clone(&registry),

@@ -51,7 +51,7 @@ enum Command {
     Keystore(keystore::KeystoreArgs),
     /// Look at the withdrawals of a running host
     Withdrawals(withdrawals::WithdrawalsArgs),
-    /// Look at the outbox events of a running host, and replay them
+    /// Look at the outbox events of a running host, hand some in, replay them, give them up
     Events(events::EventsArgs),
     /// Look at the routes of a running host, and pause them on all hosts
     Routes(routes::RoutesArgs),
@@ -125,10 +125,18 @@ mod tests {
             "tidegate routes pause A --reason x --token t",
             "tidegate routes resume A --reason x",
             "tidegate status --watch --json",
+            "tidegate events skip 1 --reason gone --token t",
+            "tidegate events cancel 1 --reason wrong",
+            "tidegate events submit --file - --idempotency-key k",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }
-        for line in ["tidegate", "tidegate token new --name shop", "tidegate withdrawals show"] {
+        for line in [
+            "tidegate",
+            "tidegate token new --name shop",
+            "tidegate withdrawals show",
+            "tidegate events skip 1",
+        ] {
             let error = Cli::try_parse_from(line.split(' ')).err().map(|error| error.exit_code());
             assert_eq!(error, Some(2), "{line}");
         }

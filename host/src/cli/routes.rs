@@ -71,7 +71,8 @@ async fn change(
     json: bool,
 ) -> Result<(), CliError> {
     let body = json!({ "reason": control.reason });
-    let changed = client.post_json(&["routes", &control.event_type, verb], &body).await?;
+    let changed =
+        client.post_json(&["routes", &control.event_type, verb], body.to_string(), None).await?;
     if json {
         return print_json(&changed);
     }

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::Timestamp;
 use super::id::{EventId, HostId, LeaseToken};
 use super::name::{Aggregate, EventType};
+use super::outcome::FailureCode;
 
 /// An event that is about to be written, in the transaction of the change that causes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,9 +79,15 @@ pub struct OutboxEvent {
 pub enum EventState {
     Pending,
     Processing(Lease),
-    Retrying { next_retry_at: Timestamp },
+    Retrying {
+        next_retry_at: Timestamp,
+    },
     Done,
-    Failed,
+    Failed {
+        code: FailureCode,
+        /// Since when no later event of an ordered route waits for it. None: they wait.
+        skipped_at: Option<Timestamp>,
+    },
 }
 
 /// The time-limited, fenced right of one host to work on one event.
@@ -99,7 +106,7 @@ impl EventState {
             Self::Processing(_) => EventStatus::Processing,
             Self::Retrying { .. } => EventStatus::Retrying,
             Self::Done => EventStatus::Done,
-            Self::Failed => EventStatus::Failed,
+            Self::Failed { .. } => EventStatus::Failed,
         }
     }
 }

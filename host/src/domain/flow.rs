@@ -53,6 +53,12 @@ impl Flow {
         self.on.get(&status).map_or(&[], Vec::as_slice)
     }
 
+    /// Whether entering some status writes this type.
+    #[must_use]
+    pub fn writes(&self, event_type: &EventType) -> bool {
+        self.on.values().flatten().any(|written| written == event_type)
+    }
+
     /// The events to write together with a withdrawal that has just entered its status.
     #[must_use]
     pub fn events(&self, withdrawal: &Withdrawal, traceparent: Option<&str>) -> Vec<NewEvent> {

@@ -16,6 +16,15 @@ pub mod event_types {
     pub const WITHDRAWAL_BROADCASTED: &str = "WITHDRAWAL_BROADCASTED";
     pub const WITHDRAWAL_CONFIRMED: &str = "WITHDRAWAL_CONFIRMED";
     pub const WITHDRAWAL_FAILED: &str = "WITHDRAWAL_FAILED";
+
+    pub const ALL: [&str; 6] = [
+        WITHDRAWAL_REQUESTED,
+        PARTNER_SYNC_REQUESTED,
+        BLOCKCHAIN_BROADCAST_REQUESTED,
+        WITHDRAWAL_BROADCASTED,
+        WITHDRAWAL_CONFIRMED,
+        WITHDRAWAL_FAILED,
+    ];
 }
 
 /// A name that does not have the form that its kind asks for.

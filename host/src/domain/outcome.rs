@@ -103,16 +103,19 @@ pub enum FailureCode {
     Expired,
     /// The row does not keep the contract of the outbox.
     Malformed,
+    /// An operator cancelled it before it began.
+    Cancelled,
 }
 
 impl FailureCode {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Rejected,
         Self::AttemptsExhausted,
         Self::DeferralsExhausted,
         Self::Poison,
         Self::Expired,
         Self::Malformed,
+        Self::Cancelled,
     ];
 
     #[must_use]
@@ -124,6 +127,7 @@ impl FailureCode {
             Self::Poison => "poison",
             Self::Expired => "expired",
             Self::Malformed => "malformed",
+            Self::Cancelled => "cancelled",
         }
     }
 }

@@ -1,16 +1,21 @@
-//! What taking withdrawals needs of a store.
+//! What taking withdrawals and events needs of a store.
 
 use async_trait::async_trait;
+use uuid::Uuid;
 
 use super::StoreError;
 use crate::domain::{NewEvent, Withdrawal};
 
-/// What the API needs to take a withdrawal.
+/// What the API needs to take a withdrawal, or events of others.
 #[async_trait]
 pub trait AcceptStore: Send + Sync {
     /// Writes a withdrawal in REQUESTED, its first events and its idempotency key, all or nothing.
     /// A repeat of the key writes nothing and says what was answered before.
     async fn accept_withdrawal(&self, request: AcceptWithdrawal) -> Result<Accepted, StoreError>;
+
+    /// Writes events and the idempotency key of their request, all or nothing. A repeat of the key
+    /// writes nothing and says what was answered before; so does an event whose own key is taken.
+    async fn accept_events(&self, request: AcceptEvents) -> Result<AcceptedEvents, StoreError>;
 
     /// The answer that was given for this key, if any. Writes nothing.
     async fn find_answer(&self, claim: &IdempotencyClaim) -> Result<Option<Accepted>, StoreError>;
@@ -23,6 +28,22 @@ pub struct AcceptWithdrawal {
     pub idempotency: IdempotencyClaim,
     /// What the caller is answered, and is answered again on a repeat.
     pub answer: Answer,
+}
+
+/// Events that no transition of a withdrawal writes.
+#[derive(Debug, Clone)]
+pub struct AcceptEvents {
+    pub events: Vec<NewEvent>,
+    pub idempotency: IdempotencyClaim,
+    /// What the caller is answered, and is answered again on a repeat.
+    pub answer: Answer,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AcceptedEvents {
+    As(Accepted),
+    /// Events with these idempotency keys are in the outbox already. Nothing was written.
+    EventKeysTaken(Vec<Uuid>),
 }
 
 /// One caller's key, and what it was used for

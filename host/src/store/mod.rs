@@ -21,6 +21,7 @@ mod operating;
 mod paying;
 mod plan;
 mod postgres;
+mod repairing;
 mod retaining;
 mod row;
 mod sign;
@@ -29,7 +30,9 @@ mod views;
 mod wakeup;
 mod writes;
 
-pub use accepting::{AcceptStore, AcceptWithdrawal, Accepted, Answer, IdempotencyClaim};
+pub use accepting::{
+    AcceptEvents, AcceptStore, AcceptWithdrawal, Accepted, AcceptedEvents, Answer, IdempotencyClaim,
+};
 pub use backlog::{BACKLOG_COUNT_MAX, Backlog, BacklogStore, Count, TypeBacklog};
 pub use checkpointing::CheckpointStore;
 pub use controlling::{ControlChange, ControlNote, ControlStore, RouteControl};
@@ -41,6 +44,7 @@ pub use maintaining::MaintainStore;
 pub use open::{OpenError, PostgresUrl, StoreOptions, StoreUrl, StoreUrlError, open};
 pub use operating::{OperateStore, counters};
 pub use paying::{Account, ChainStore, Conclude, Concluded, SignPayment, Signing, SigningRules};
+pub use repairing::{Cancelled, RepairStore, Skipped};
 pub use retaining::RetainStore;
 pub use views::{
     EventFilter, EventHistory, HistoryEntry, HistoryKind, Page, Replayed, Timeline,
@@ -58,6 +62,7 @@ pub trait Store:
     + RetainStore
     + ControlStore
     + BacklogStore
+    + RepairStore
 {
 }
 
@@ -71,5 +76,6 @@ impl<T> Store for T where
         + RetainStore
         + ControlStore
         + BacklogStore
+        + RepairStore
 {
 }

@@ -209,7 +209,8 @@ impl<'f> Plan<'f> {
                     FailureCode::DeferralsExhausted
                     | FailureCode::Poison
                     | FailureCode::Expired
-                    | FailureCode::Malformed => UnknownAfter::AsBefore,
+                    | FailureCode::Malformed
+                    | FailureCode::Cancelled => UnknownAfter::AsBefore,
                 };
                 let update = EventUpdate { unknown, ..update };
                 failed(update, &reason, events, attempt, Settled::Settled)

@@ -10,13 +10,13 @@ use uuid::Uuid;
 
 use super::writes::Hopeless;
 use super::{
-    Account, Answer, EventHistory, HistoryEntry, HistoryKind, Replayed, RouteControl, StoreError,
-    Timeline, TransitionRecord,
+    Account, Answer, Cancelled, EventHistory, HistoryEntry, HistoryKind, Replayed, RouteControl,
+    Skipped, StoreError, Timeline, TransitionRecord,
 };
 use crate::domain::{
     Aggregate, BigUint, EventId, EventState, EventStatus, FailureCode, FailureReason, HostId,
     Lease, LeaseToken, NewSignedTransaction, OutboxEvent, Payment, SignedTransaction, Timestamp,
-    TransactionKind, Withdrawal, WithdrawalId, WithdrawalRequest, WithdrawalState,
+    TransactionKind, WITHDRAWAL, Withdrawal, WithdrawalId, WithdrawalRequest, WithdrawalState,
     WithdrawalStatus,
 };
 
@@ -106,6 +106,10 @@ fn event_state<R: Columns>(row: &R) -> Result<EventState, ColumnError> {
     let locked_by = row.text_or_null("locked_by")?;
     let locked_until = row.time_or_null("locked_until")?;
     let next_retry_at = row.time_or_null("next_retry_at")?;
+    let skipped_at = row.time_or_null("skipped_at")?;
+    if skipped_at.is_some() && status != EventStatus::Failed {
+        return Err(format!("status {status} with skipped_at"));
+    }
     match (status, locked_by, locked_until, next_retry_at) {
         (EventStatus::Processing, Some(locked_by), Some(locked_until), None) => {
             Ok(EventState::Processing(Lease {
@@ -119,7 +123,9 @@ fn event_state<R: Columns>(row: &R) -> Result<EventState, ColumnError> {
         }
         (EventStatus::Pending, None, None, None) => Ok(EventState::Pending),
         (EventStatus::Done, None, None, None) => Ok(EventState::Done),
-        (EventStatus::Failed, None, None, None) => Ok(EventState::Failed),
+        (EventStatus::Failed, None, None, None) => {
+            Ok(EventState::Failed { code: row.parse("failure_code")?, skipped_at })
+        }
         (status, ..) => Err(format!("status {status} with another status's columns")),
     }
 }
@@ -270,7 +276,8 @@ pub(super) fn hopeless<R: Columns>(row: &R) -> Result<Hopeless, StoreError> {
             | FailureCode::Rejected
             | FailureCode::AttemptsExhausted
             | FailureCode::DeferralsExhausted
-            | FailureCode::Malformed => {
+            | FailureCode::Malformed
+            | FailureCode::Cancelled => {
                 format!("hosts were lost {} times at it", row.integer("interruption_count")?)
             }
         };
@@ -292,6 +299,34 @@ pub(super) fn not_replayed(event: EventId, status: Option<&str>) -> Result<Repla
         table: "outbox_events",
         row: format!("id {event}"),
         what: format!("status cannot be {status:?}"),
+    })
+}
+
+/// Why an event was not skipped: the row as it is.
+pub(super) fn not_skipped<R: Columns>(row: Option<&R>) -> Result<Skipped, StoreError> {
+    let Some(row) = row else { return Ok(Skipped::NotFound) };
+    named("outbox_events", "id", row, |row| {
+        let status: EventStatus = row.parse("status")?;
+        Ok(match row.time_or_null("skipped_at")? {
+            Some(_) => Skipped::Already,
+            None => Skipped::NotFailed(status),
+        })
+    })
+}
+
+/// Why an event was not cancelled: the row as it is.
+pub(super) fn not_cancelled<R: Columns>(row: Option<&R>) -> Result<Cancelled, StoreError> {
+    let Some(row) = row else { return Ok(Cancelled::NotFound) };
+    named("outbox_events", "id", row, |row| {
+        let status: EventStatus = row.parse("status")?;
+        let code = row.text_or_null("failure_code")?;
+        Ok(if code.as_deref() == Some(FailureCode::Cancelled.as_str()) {
+            Cancelled::Already
+        } else if row.text("aggregate_type")? == WITHDRAWAL {
+            Cancelled::OfWithdrawal
+        } else {
+            Cancelled::Begun(status)
+        })
     })
 }
 

@@ -85,10 +85,12 @@ pub enum HistoryKind {
     LeaseLost,
     Failed,
     Replayed,
+    Skipped,
+    Cancelled,
 }
 
 impl HistoryKind {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Retry,
         Self::Unknown,
         Self::Defer,
@@ -96,6 +98,8 @@ impl HistoryKind {
         Self::LeaseLost,
         Self::Failed,
         Self::Replayed,
+        Self::Skipped,
+        Self::Cancelled,
     ];
 
     #[must_use]
@@ -108,6 +112,8 @@ impl HistoryKind {
             Self::LeaseLost => "lease lost",
             Self::Failed => "failed",
             Self::Replayed => "replayed",
+            Self::Skipped => "skipped",
+            Self::Cancelled => "cancelled",
         }
     }
 }

@@ -28,6 +28,8 @@ pub(crate) async fn run(arguments: ApiArguments) -> Fallible<()> {
         operate: Arc::clone(&store) as _,
         control: Arc::clone(&store) as _,
         backlog: Arc::clone(&store) as _,
+        repair: Arc::clone(&store) as _,
+        ordered: Arc::new(Registry::new(Routes::default())),
         backlog_seen: BacklogJob::channel().1,
         registry: Arc::new(Registry::new(Routes::default())),
         metrics: Arc::new(String::new),

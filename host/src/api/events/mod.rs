@@ -1,9 +1,18 @@
-//! Outbox events: looked at, and replayed.
+//! Outbox events: taken, looked at, replayed, skipped, cancelled.
 
+mod accept;
+mod cancel;
+mod fields;
 mod get;
 mod list;
+mod reason;
 mod replay;
+mod sent;
+mod skip;
 
+pub(super) use accept::accept_events;
+pub(super) use cancel::cancel_event;
 pub(super) use get::get_event;
 pub(super) use list::list_events;
 pub(super) use replay::replay_event;
+pub(super) use skip::skip_event;

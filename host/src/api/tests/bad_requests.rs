@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 
 use super::*;
 
-struct Case {
+pub(super) struct Case {
     what: &'static str,
     request: Request<Body>,
     status: u16,
     fields: &'static [&'static str],
 }
 
-fn case(
+pub(super) fn case(
     what: &'static str,
     request: Request<Body>,
     status: u16,
@@ -264,10 +264,19 @@ fn paths_and_queries() -> Vec<Case> {
 #[tokio::test]
 async fn every_bad_request_is_a_problem_and_writes_nothing() {
     let host = host();
-    let cases: Vec<Case> = [fields(), bodies(), keys(), callers(), paths_and_queries()]
-        .into_iter()
-        .flatten()
-        .collect();
+    let cases: Vec<Case> = [
+        fields(),
+        bodies(),
+        keys(),
+        callers(),
+        paths_and_queries(),
+        bad_events::fields(),
+        bad_events::batches(),
+        bad_events::decisions(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     assert!(cases.len() >= 60, "{}", cases.len());
     for Case { what, request, status, fields } in cases {
         let reply = host.send(request).await;

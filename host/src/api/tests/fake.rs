@@ -78,7 +78,7 @@ fn as_row(event: NewEvent, now: Timestamp) -> EventHistory {
         last_error: None,
         detail: None,
         release_digest: None,
-        available_at: now,
+        available_at: event.available_at.unwrap_or(now),
         valid_until: event.valid_until,
         traceparent: event.traceparent,
         created_at: now,
@@ -109,6 +109,25 @@ impl AcceptStore for FakeStore {
         rows.events.extend(request.events.into_iter().map(|event| as_row(event, now)));
         rows.answers.insert((claim.scope, claim.key), (claim.fingerprint, request.answer));
         Ok(Accepted::Created)
+    }
+
+    async fn accept_events(&self, request: AcceptEvents) -> Result<AcceptedEvents, StoreError> {
+        self.works().await?;
+        let mut rows = self.rows.lock().unwrap();
+        if let Some(answered) = rows.answered(&request.idempotency) {
+            return Ok(AcceptedEvents::As(answered));
+        }
+        let taken: Vec<_> = rows.events.iter().map(|row| row.event.idempotency_key).collect();
+        let keys = request.events.iter().map(|event| event.idempotency_key);
+        let taken: Vec<_> = keys.filter(|key| taken.contains(key)).collect();
+        if !taken.is_empty() {
+            return Ok(AcceptedEvents::EventKeysTaken(taken));
+        }
+        let now = chrono::Utc::now();
+        let claim = request.idempotency;
+        rows.events.extend(request.events.into_iter().map(|event| as_row(event, now)));
+        rows.answers.insert((claim.scope, claim.key), (claim.fingerprint, request.answer));
+        Ok(AcceptedEvents::As(Accepted::Created))
     }
 
     async fn find_answer(&self, claim: &IdempotencyClaim) -> Result<Option<Accepted>, StoreError> {
@@ -194,15 +213,7 @@ impl OperateStore for FakeStore {
             return Ok(Replayed::NotFailed(status));
         }
         row.event.state = EventState::Pending;
-        row.entries.push(HistoryEntry {
-            kind: HistoryKind::Replayed,
-            attempt: 0,
-            reason: asked_by.to_owned(),
-            plugin: None,
-            release_digest: None,
-            started_at: row.event.updated_at,
-            ended_at: row.event.updated_at,
-        });
+        told(row, HistoryKind::Replayed, asked_by);
         Ok(Replayed::Pending)
     }
 
@@ -278,6 +289,82 @@ pub(super) fn a_backlog(event_type: &str, pending: u64, age_s: Option<u64>) -> T
         failed: count(0),
         oldest_age: age_s.map(Duration::from_secs),
         unclaimed_for: age_s.map(Duration::from_secs),
+    }
+}
+
+fn told(row: &mut EventHistory, kind: HistoryKind, reason: &str) {
+    row.entries.push(HistoryEntry {
+        kind,
+        attempt: 0,
+        reason: reason.to_owned(),
+        plugin: None,
+        release_digest: None,
+        started_at: row.event.updated_at,
+        ended_at: row.event.updated_at,
+    });
+}
+
+#[async_trait]
+impl RepairStore for FakeStore {
+    async fn skip(&self, id: EventId, reason: &str) -> Result<Skipped, StoreError> {
+        self.works().await?;
+        let mut rows = self.rows.lock().unwrap();
+        let Some(row) = rows.events.iter_mut().find(|row| row.event.id == id) else {
+            return Ok(Skipped::NotFound);
+        };
+        let at = row.event.updated_at;
+        match &mut row.event.state {
+            EventState::Failed { skipped_at: Some(_), .. } => return Ok(Skipped::Already),
+            EventState::Failed { skipped_at, .. } => *skipped_at = Some(at),
+            other => return Ok(Skipped::NotFailed(other.status())),
+        }
+        told(row, HistoryKind::Skipped, reason);
+        Ok(Skipped::Now)
+    }
+
+    async fn cancel(&self, id: EventId, reason: &str) -> Result<Cancelled, StoreError> {
+        self.works().await?;
+        let mut rows = self.rows.lock().unwrap();
+        let Some(row) = rows.events.iter_mut().find(|row| row.event.id == id) else {
+            return Ok(Cancelled::NotFound);
+        };
+        match &row.event.state {
+            EventState::Failed { code: FailureCode::Cancelled, .. } => {
+                return Ok(Cancelled::Already);
+            }
+            _ if row.event.aggregate.kind() == WITHDRAWAL => return Ok(Cancelled::OfWithdrawal),
+            EventState::Pending => {}
+            other => return Ok(Cancelled::Begun(other.status())),
+        }
+        let skipped_at = Some(row.event.updated_at);
+        row.event.state = EventState::Failed { code: FailureCode::Cancelled, skipped_at };
+        told(row, HistoryKind::Cancelled, reason);
+        Ok(Cancelled::Now)
+    }
+
+    async fn held_by(
+        &self,
+        event: EventId,
+        ordered_among: &[EventType],
+    ) -> Result<Option<EventId>, StoreError> {
+        self.works().await?;
+        let rows = self.rows.lock().unwrap();
+        let earlier = rows.events.iter().map(|row| &row.event).take_while(|row| row.id != event);
+        let open = |row: &&OutboxEvent| match row.state {
+            EventState::Done | EventState::Failed { skipped_at: Some(_), .. } => false,
+            _ => ordered_among.contains(&row.event_type),
+        };
+        Ok(earlier.filter(open).last().map(|row| row.id))
+    }
+}
+
+/// Orders the events of one type.
+pub(super) struct FakeOrder;
+
+impl crate::api::OrderedRoutes for FakeOrder {
+    fn ordered_among(&self, event_type: &EventType, _: &str) -> Vec<EventType> {
+        let ordered = event_type.as_str() == "ORDER_PAID";
+        ordered.then(|| event_type.clone()).into_iter().collect()
     }
 }
 

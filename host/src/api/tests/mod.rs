@@ -1,6 +1,8 @@
 //! The API from outside, in process: real router, a fake store that remembers.
 
+mod bad_events;
 mod bad_requests;
+mod events;
 mod fake;
 mod idempotency;
 mod operations;
@@ -21,7 +23,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::domain::Flow;
-use fake::{FakeJudge, FakeStore};
+use fake::{FakeJudge, FakeOrder, FakeStore};
 
 struct Host {
     store: Arc<FakeStore>,
@@ -86,6 +88,8 @@ fn host_with(limits: Limits) -> Host {
         backlog_seen,
         registry: Arc::new(crate::plugin::Registry::new(crate::plugin::Routes::default())),
         metrics: Arc::new(|| "tidegate_up 1\n".to_owned()),
+        repair: store.clone(),
+        ordered: Arc::new(FakeOrder),
         judge: judge.clone(),
         tokens,
         flow: Flow::default(),
@@ -127,6 +131,30 @@ fn submission(key: &str, body: impl Into<Body>) -> Request<Body> {
     request.headers_mut().insert("content-type", "application/json".parse().unwrap());
     request.headers_mut().insert("idempotency-key", key.parse().unwrap());
     request
+}
+
+/// A request that hands in events.
+fn events(key: &str, body: impl Into<Body>) -> Request<Body> {
+    let mut request = submission(key, body);
+    *request.uri_mut() = "/v1/events".parse().unwrap();
+    request
+}
+
+/// What an operator decides about an event.
+fn decision(id: &str, what: &str, body: &str) -> Request<Body> {
+    let path = format!("/v1/events/{id}/{what}");
+    let mut request = request("POST", &path, body.to_owned());
+    request.headers_mut().insert("content-type", "application/json".parse().unwrap());
+    request
+}
+
+fn an_event() -> Value {
+    json!({
+        "aggregate_type": "ORDER",
+        "aggregate_id": "4711",
+        "event_type": "ORDER_PAID",
+        "payload": {"order": 4711},
+    })
 }
 
 fn a_body() -> Value {

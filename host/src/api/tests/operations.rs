@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::*;
-use crate::domain::EventState;
+use crate::domain::{EventState, FailureCode};
 
 #[tokio::test]
 async fn only_a_failed_event_is_replayed_and_the_history_says_by_whom() {
@@ -20,7 +20,8 @@ async fn only_a_failed_event_is_replayed_and_the_history_says_by_whom() {
         "The event is PENDING; only a FAILED event can be replayed."
     );
 
-    host.store.rows.lock().unwrap().events[0].event.state = EventState::Failed;
+    host.store.rows.lock().unwrap().events[0].event.state =
+        EventState::Failed { code: FailureCode::Rejected, skipped_at: None };
     let reply = host.send(request("POST", &replay, "")).await;
     assert_eq!(reply.status, 202);
     assert_eq!(reply.json(), json!({"id": id.to_string(), "status": "PENDING"}));

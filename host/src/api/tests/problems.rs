@@ -76,7 +76,7 @@ async fn problems_of_the_idempotency_key() {
     let mut missing = submission("\"k\"", a_body().to_string());
     missing.headers_mut().remove("idempotency-key");
     let detail = "Send the header `Idempotency-Key: \"…\"` with a text of your own that is new for \
-                  each withdrawal, such as a UUID, and the same when you send it again.";
+                  each request, such as a UUID, and the same when you send it again.";
     let title = "The Idempotency-Key header is missing";
     let expected = with_error(
         body("idempotency-key-missing", title, 400, detail),
@@ -144,7 +144,7 @@ async fn problems_of_the_path() {
     let detail = "The header Allow lists the methods of this path.";
     let reply = host.send(request("DELETE", "/v1/events", "")).await;
     assert_eq!(reply.json(), body("method-not-allowed", title, 405, detail));
-    assert_eq!(reply.header("allow"), "GET,HEAD");
+    assert_eq!(reply.header("allow"), "POST,GET,HEAD");
 }
 
 #[tokio::test]

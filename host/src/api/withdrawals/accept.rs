@@ -5,24 +5,26 @@
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use chrono::SubsecRound;
-use http::header::{CONTENT_TYPE, LOCATION};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use http::{HeaderMap, Method, StatusCode, Uri};
 
 use crate::domain::{Withdrawal, WithdrawalId, WithdrawalRequest};
 use crate::store::{AcceptWithdrawal, Accepted, Answer, IdempotencyClaim};
 
+use super::super::answer::{answer_repeat, respond};
 use super::super::auth::Caller;
 use super::super::back_pressure::check_withdrawals;
 use super::super::body::read_json;
-use super::super::idempotency::{self, REPLAYED_HEADER};
+use super::super::idempotency;
 use super::super::judge::JudgeError;
 use super::super::problem::{FieldError, Problem, ProblemKind};
 use super::super::state::{Inner, Shared};
 use super::super::traceparent;
 use super::super::view::WithdrawalView;
 use super::fields::read_request;
+
+const REUSED: &str = "Send a new withdrawal with a new key, or the first one's body unchanged.";
 
 pub(in crate::api) async fn accept_withdrawal(
     State(shared): State<Shared>,
@@ -46,7 +48,7 @@ pub(in crate::api) async fn accept_withdrawal(
     };
     // Rules change: what was accepted under the old ones is still answered as it was.
     match shared.api.accept.find_answer(&claim).await? {
-        Some(accepted) => answer_repeat(accepted),
+        Some(accepted) => answer_repeat(accepted, REUSED),
         None => Err(refused),
     }
 }
@@ -95,7 +97,7 @@ async fn accept(
         .await?;
     match accepted {
         Accepted::Created => respond(answer, false),
-        Accepted::Replayed(_) | Accepted::KeyReused => answer_repeat(accepted),
+        Accepted::Replayed(_) | Accepted::KeyReused => answer_repeat(accepted, REUSED),
     }
 }
 
@@ -110,36 +112,4 @@ fn answer_of(withdrawal: &Withdrawal) -> Result<Answer, Problem> {
         location: format!("/v1/withdrawals/{}", withdrawal.id),
         body,
     })
-}
-
-fn answer_repeat(accepted: Accepted) -> Result<Response, Problem> {
-    match accepted {
-        Accepted::Replayed(answer) => respond(answer, true),
-        Accepted::KeyReused => {
-            let detail = "Send a new withdrawal with a new key, or the first one's body unchanged.";
-            Err(Problem::new(ProblemKind::IdempotencyKeyReused, detail))
-        }
-        // The store says this only to who writes, and that was answered.
-        Accepted::Created => {
-            tracing::error!("the store says that a repeat was the first");
-            Err(Problem::new(ProblemKind::Internal, "The host's log says what went wrong."))
-        }
-    }
-}
-
-fn respond(answer: Answer, replayed: bool) -> Result<Response, Problem> {
-    let kept = StatusCode::from_u16(answer.status).ok();
-    let location = HeaderValue::try_from(answer.location).ok();
-    let (Some(status), Some(location)) = (kept, location) else {
-        tracing::error!("the store keeps an answer that is no HTTP");
-        return Err(Problem::new(ProblemKind::Internal, "The host's log says what went wrong."));
-    };
-    let mut response = (status, answer.body).into_response();
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(LOCATION, location);
-    if replayed {
-        headers.insert(REPLAYED_HEADER, HeaderValue::from_static("true"));
-    }
-    Ok(response)
 }

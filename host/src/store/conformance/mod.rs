@@ -4,14 +4,17 @@
 //! world older, so that nothing sleeps.
 
 mod accept;
+mod accept_events;
 mod backlog;
 mod chain;
 mod cluster;
+mod contract;
 mod control;
 mod dispatch;
 mod maintain;
 mod opening;
 mod operate;
+mod repair;
 mod retain;
 mod schema;
 mod speed;

@@ -39,6 +39,7 @@ const TIMES: &[(&str, &[&str])] = &[
         "outbox_events",
         &[
             "next_retry_at",
+            "skipped_at",
             "locked_until",
             "available_at",
             "valid_until",

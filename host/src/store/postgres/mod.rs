@@ -14,6 +14,7 @@ mod control;
 mod listen;
 mod maintain;
 mod operate;
+mod repair;
 mod retain;
 mod row;
 mod settle;

@@ -121,7 +121,7 @@ impl OperateStore for Postgres {
         // known stays, so that the handler looks before it acts again.
         let replayed = sqlx::query(
             "WITH replayed AS (UPDATE outbox_events SET status = 'PENDING', failure_code = NULL, \
-             attempt_count = 0, interruption_count = 0, deferral_count = 0, \
+             skipped_at = NULL, attempt_count = 0, interruption_count = 0, deferral_count = 0, \
              available_at = now(), valid_until = NULL, updated_at = now() \
              WHERE id = $1 AND status = 'FAILED' RETURNING id) \
              INSERT INTO outbox_attempts (event_id, kind, attempt, reason, started_at, ended_at) \

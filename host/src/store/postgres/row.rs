@@ -12,8 +12,8 @@ macro_rules! event_columns {
     () => {
         "id, position, aggregate_type, aggregate_id, event_type, payload::text AS payload, \
          idempotency_key, status, attempt_count, interruption_count, deferral_count, \
-         outcome_unknown, next_retry_at, last_error, failure_code, detail, locked_by, \
-         locked_until, lease_token, release_digest, available_at, valid_until, traceparent, \
+         outcome_unknown, next_retry_at, last_error, failure_code, skipped_at, detail, \
+         locked_by, locked_until, lease_token, release_digest, available_at, valid_until, traceparent, \
          created_at, updated_at"
     };
 }

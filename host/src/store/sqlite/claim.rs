@@ -34,10 +34,11 @@ macro_rules! claim_sql {
 
 pub(in crate::store) const CLAIM: &str = claim_sql!("");
 
-/// As [`CLAIM`], but an event is held by any earlier one of its aggregate that is not DONE. So at
-/// most one of an aggregate is taken.
+/// As [`CLAIM`], but an event is held by any earlier one of its aggregate that is neither DONE nor
+/// given up. So at most one of an aggregate is taken.
 pub(in crate::store) const CLAIM_IN_ORDER: &str = claim_sql!(
     "AND NOT EXISTS (SELECT 1 FROM outbox_events AS earlier WHERE earlier.status <> 'DONE' \
+     AND earlier.skipped_at IS NULL \
      AND earlier.aggregate_id = e.aggregate_id AND earlier.position < e.position \
      AND earlier.aggregate_type = e.aggregate_type \
      AND earlier.event_type IN (SELECT value FROM json_each(?6)))"

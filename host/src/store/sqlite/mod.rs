@@ -12,6 +12,7 @@ mod claim;
 mod control;
 mod maintain;
 mod operate;
+mod repair;
 mod retain;
 mod row;
 mod settle;

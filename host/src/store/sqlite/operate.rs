@@ -137,9 +137,9 @@ async fn replay(
     // `valid_until` goes: who replays wants it delivered, late or not. Whether its outcome is known
     // stays, so that the handler looks before it acts again.
     let replayed = sqlx::query(
-        "UPDATE outbox_events SET status = 'PENDING', failure_code = NULL, attempt_count = 0, \
-         interruption_count = 0, deferral_count = 0, available_at = ?2, valid_until = NULL, \
-         updated_at = ?2 WHERE id = ?1 AND status = 'FAILED'",
+        "UPDATE outbox_events SET status = 'PENDING', failure_code = NULL, skipped_at = NULL, \
+         attempt_count = 0, interruption_count = 0, deferral_count = 0, available_at = ?2, \
+         valid_until = NULL, updated_at = ?2 WHERE id = ?1 AND status = 'FAILED'",
     )
     .bind(event.to_string())
     .bind(at)
