@@ -153,7 +153,7 @@ impl DispatchStore for Postgres {
         let extended: Vec<Uuid> = sqlx::query_scalar(
             "UPDATE outbox_events AS e SET locked_until = now() + $3 * interval '1 microsecond' \
              FROM unnest($1::uuid[], $2::bigint[]) AS s (id, token) \
-             WHERE e.id = s.id AND e.lease_token = s.token AND e.locked_by IS NOT NULL \
+             WHERE e.id = s.id AND e.lease_token = s.token AND e.status = 'PROCESSING' \
              RETURNING e.id",
         )
         .bind(ids)

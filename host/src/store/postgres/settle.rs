@@ -15,9 +15,6 @@ use crate::store::row::{self, ColumnError, Columns};
 use crate::store::writes::{EventUpdate, UnknownAfter, micros};
 use crate::store::{LeaseRef, Settled, Settlement, StoreError};
 
-/// Finds its rows by the primary key. `locked_by` says the same as the status here (the schema
-/// checks it), and no partial index: the planner would read all of that, with the dead entries of
-/// everything that was settled since the last vacuum.
 const SETTLE: &str = "\
     UPDATE outbox_events AS e SET status = s.status, \
     attempt_count = e.attempt_count + s.attempts, \
@@ -31,7 +28,7 @@ const SETTLE: &str = "\
     FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::int[], $5::int[], $6::bool[], \
     $7::text[], $8::text[], $9::text[], $10::text[], $11::bigint[]) AS s (id, token, status, \
     attempts, deferrals, unknown, error, code, said, digest, retry_after) \
-    WHERE e.id = s.id AND e.lease_token = s.token AND e.locked_by IS NOT NULL \
+    WHERE e.id = s.id AND e.lease_token = s.token AND e.status = 'PROCESSING' \
     RETURNING e.id, e.lease_token";
 
 /// Locks the leases that a withdrawal hangs on, if they are held.
