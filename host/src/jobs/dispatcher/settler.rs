@@ -1,6 +1,7 @@
 //! The settler: writes what attempts came to, in batches that share a commit.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc};
@@ -19,22 +20,46 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// another to work on; more than two would only make batches smaller.
 const LANES: usize = 2;
 
+/// How long a lane gathers at most, while another is on its way: two small batches cost the database
+/// nearly twice what one costs. Where nothing is on its way, nothing waits.
+const GATHER: Duration = Duration::from_millis(5);
+
 /// Runs until all senders are gone and the queue is empty.
 pub(super) async fn run(shared: Arc<Shared>, queue: mpsc::Receiver<Settlement>) {
     let queue = Mutex::new(queue);
-    let lanes = std::array::from_fn::<_, LANES, _>(|_| run_lane(&shared, &queue));
+    let busy = AtomicUsize::new(0);
+    let lanes = std::array::from_fn::<_, LANES, _>(|_| run_lane(&shared, &queue, &busy));
     futures_util::future::join_all(lanes).await;
 }
 
-async fn run_lane(shared: &Shared, queue: &Mutex<mpsc::Receiver<Settlement>>) {
+async fn run_lane(shared: &Shared, queue: &Mutex<mpsc::Receiver<Settlement>>, busy: &AtomicUsize) {
     loop {
-        let mut batch = Vec::with_capacity(BATCH);
-        // One lane waits for settlements, the others for the queue: a batch is never split.
-        if queue.lock().await.recv_many(&mut batch, BATCH).await == 0 {
+        let batch = gather(&mut *queue.lock().await, busy).await;
+        if batch.is_empty() {
             return;
         }
+        busy.fetch_add(1, Ordering::Relaxed);
         settle(shared, batch).await;
+        busy.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// The next batch; empty at the end. One lane gathers at a time, so that a batch is never split.
+async fn gather(queue: &mut mpsc::Receiver<Settlement>, busy: &AtomicUsize) -> Vec<Settlement> {
+    let mut batch = Vec::with_capacity(BATCH);
+    if queue.recv_many(&mut batch, BATCH).await > 0 && busy.load(Ordering::Relaxed) > 0 {
+        let more = async {
+            while batch.len() < BATCH / 2 {
+                let room = BATCH - batch.len();
+                if queue.recv_many(&mut batch, room).await == 0 {
+                    break;
+                }
+            }
+        };
+        // What was taken until the time is over is in the batch.
+        let _ended = tokio::time::timeout(GATHER, more).await;
+    }
+    batch
 }
 
 /// Settles one batch, again and again while the store is away. A batch whose commit was lost on the

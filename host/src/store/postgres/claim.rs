@@ -1,6 +1,7 @@
 //! Leases: taken, prolonged, given back.
 
-use std::time::Duration;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -8,7 +9,7 @@ use uuid::Uuid;
 
 use super::Postgres;
 use super::row::event_columns;
-use crate::domain::{EventId, EventType, OutboxEvent};
+use crate::domain::{EventId, EventType, OutboxEvent, Timestamp};
 use crate::store::error::Doing;
 use crate::store::row::{self, Columns};
 use crate::store::writes::micros;
@@ -47,27 +48,100 @@ pub(in crate::store) const CLAIM_IN_ORDER: &str = claim_sql!(
      AND earlier.aggregate_type = e.aggregate_type AND earlier.event_type = ANY ($5::text[]))"
 );
 
-#[async_trait]
-impl DispatchStore for Postgres {
-    async fn claim(&self, request: Claim<'_>) -> Result<Vec<OutboxEvent>, StoreError> {
-        let limit = request.limit.min(CLAIM_MAX);
-        if limit == 0 {
-            return Ok(Vec::new());
+/// As [`CLAIM`], from a mark on. Claims leave dead entries behind in the index, which only vacuum
+/// takes; one that starts behind them does not walk over them again.
+const CLAIM_FROM_MARK: &str = claim_sql!("AND (e.available_at, e.id) >= ($5, $6)");
+
+/// For so long large claims may start at the mark: what is due before it, because it was promoted or
+/// committed late, waits no longer.
+const MARK_FOR: Duration = Duration::from_secs(1);
+
+/// Smaller claims always look from the very start: they take the oldest, and walk little in all.
+const MARKED_MIN: u32 = 100;
+
+/// Where the last claim of a type found its first event.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mark {
+    available_at: Timestamp,
+    id: Uuid,
+    /// When a claim last looked from the very start.
+    looked_at: Instant,
+}
+
+impl Postgres {
+    /// The mark of a type, if it may still be used.
+    fn mark(&self, event_type: &EventType) -> Option<Mark> {
+        let marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        marks.get(event_type).filter(|mark| mark.looked_at.elapsed() < MARK_FOR).copied()
+    }
+
+    /// Notes where a claim began. One that found less than it asked for leaves no mark: the next
+    /// looks from the very start.
+    fn set_mark(&self, request: &Claim<'_>, events: &[OutboxEvent], used: Option<Mark>) {
+        let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        match events.first() {
+            Some(first) if events.len() >= request.limit as usize => {
+                let (available_at, id) = (first.available_at, first.id.as_uuid());
+                let looked_at = used.map_or_else(Instant::now, |mark| mark.looked_at);
+                marks.insert(request.event_type.clone(), Mark { available_at, id, looked_at });
+            }
+            Some(_) | None => {
+                marks.remove(request.event_type);
+            }
         }
+    }
+
+    async fn claim_once(
+        &self,
+        request: &Claim<'_>,
+        mark: Option<Mark>,
+    ) -> Result<Vec<OutboxEvent>, StoreError> {
         let among = request.ordered_among.iter().map(EventType::as_str).collect::<Vec<_>>();
-        let sql = if among.is_empty() { CLAIM } else { CLAIM_IN_ORDER };
+        let sql = match mark {
+            Some(_) => CLAIM_FROM_MARK,
+            None if among.is_empty() => CLAIM,
+            None => CLAIM_IN_ORDER,
+        };
         let mut query = sqlx::query(sql)
             .bind(request.event_type.as_str())
-            .bind(i64::from(limit))
+            .bind(i64::from(request.limit))
             .bind(request.host.as_str())
             .bind(micros(request.lease_for));
-        if !among.is_empty() {
+        if let Some(mark) = mark {
+            query = query.bind(mark.available_at).bind(mark.id);
+        } else if !among.is_empty() {
             query = query.bind(among);
         }
         let mut rows = query.fetch_all(&self.pool).await.doing("claim events")?;
         // RETURNING promises no order.
         rows.sort_by_key(|r| (r.time("available_at").ok(), r.uuid("id").ok()));
         rows.iter().map(row::event).collect()
+    }
+}
+
+#[async_trait]
+impl DispatchStore for Postgres {
+    async fn claim(&self, request: Claim<'_>) -> Result<Vec<OutboxEvent>, StoreError> {
+        let request = Claim { limit: request.limit.min(CLAIM_MAX), ..request };
+        if request.limit == 0 {
+            return Ok(Vec::new());
+        }
+        if !request.ordered_among.is_empty() || request.limit < MARKED_MIN {
+            return self.claim_once(&request, None).await;
+        }
+        let mark = self.mark(request.event_type);
+        let mut events = self.claim_once(&request, mark).await?;
+        let missing = request.limit.saturating_sub(u32::try_from(events.len()).unwrap_or(u32::MAX));
+        if mark.is_some() && missing > 0 {
+            // Nothing more is due from the mark on; before it, something may be.
+            let rest = Claim { limit: missing, ..request };
+            events.extend(self.claim_once(&rest, None).await?);
+            events.sort_by_key(|event| (event.available_at, event.id));
+            self.set_mark(&request, &events, None);
+        } else {
+            self.set_mark(&request, &events, mark);
+        }
+        Ok(events)
     }
 
     async fn extend(

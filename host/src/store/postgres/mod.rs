@@ -21,13 +21,15 @@ mod settle;
 mod sign;
 mod write;
 
+use std::collections::HashMap;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
 use self::announce::Announcing;
+use self::claim::Mark;
 #[cfg(test)]
 pub(super) use self::claim::{CLAIM, CLAIM_IN_ORDER};
 use self::listen::Listening;
@@ -36,7 +38,7 @@ pub(super) use self::retain::DELETE_FINISHED;
 use super::open::{OpenError, PostgresUrl, StoreOptions};
 use super::wakeup::Wakeup;
 use super::{StoreError, migrate};
-use crate::domain::Flow;
+use crate::domain::{EventType, Flow};
 
 /// How long a call waits for a connection before it is answered as unavailable.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -46,6 +48,7 @@ pub(super) struct Postgres {
     flow: Arc<Flow>,
     wakeup: Wakeup,
     announcing: Announcing,
+    marks: Mutex<HashMap<EventType, Mark>>,
     listening: Listening,
 }
 
@@ -69,7 +72,14 @@ impl Postgres {
         let wakeup = Wakeup::new();
         let listening = Listening::start(connect, wakeup.clone());
         let announcing = Announcing::start(pool.clone());
-        Ok(Self { pool, flow: Arc::new(options.flow), wakeup, announcing, listening })
+        Ok(Self {
+            pool,
+            flow: Arc::new(options.flow),
+            wakeup,
+            announcing,
+            marks: Mutex::default(),
+            listening,
+        })
     }
 
     async fn close(&self) {

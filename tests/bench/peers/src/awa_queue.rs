@@ -30,7 +30,13 @@ impl Worker for NoOpWorker {
     }
 }
 
-pub(crate) async fn run(url: &str, jobs: usize, workers: usize) -> Fallible<Duration> {
+pub(crate) async fn run(
+    url: &str,
+    jobs: usize,
+    workers: usize,
+    pause: Option<Duration>,
+) -> Fallible<Duration> {
+    let defaults = QueueConfig::default();
     let pool = PgPoolOptions::new().max_connections(20).connect(url).await?;
     awa::migrations::run(&pool).await?;
     for first in (0..jobs).step_by(FILL_BATCH) {
@@ -48,8 +54,8 @@ pub(crate) async fn run(url: &str, jobs: usize, workers: usize) -> Fallible<Dura
             QUEUE,
             QueueConfig {
                 max_workers: u32::try_from(workers)?,
-                poll_interval: Duration::from_millis(10),
-                ..QueueConfig::default()
+                poll_interval: pause.unwrap_or(defaults.poll_interval),
+                ..defaults
             },
         )
         .register_worker(NoOpWorker)

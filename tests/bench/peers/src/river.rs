@@ -30,16 +30,26 @@ async fn no_op(_context: WorkContext, _job: Job<NoOp>) -> Result<WorkOutcome, Bo
 
 const COMPLETED: &str = "SELECT count(*) FROM river_job WHERE state = 'completed'";
 
-pub(crate) async fn on_postgres(url: &str, jobs: usize, workers: usize) -> Fallible<Duration> {
+pub(crate) async fn on_postgres(
+    url: &str,
+    jobs: usize,
+    workers: usize,
+    pause: Option<Duration>,
+) -> Fallible<Duration> {
     let pool = PgPoolOptions::new().max_connections(20).connect(url).await?;
     PostgresMigrator::new(pool.clone()).migrate_up().await?;
-    work(Client::builder(pool.clone()), jobs, workers, async || {
+    work(Client::builder(pool.clone()), jobs, workers, pause, async || {
         sqlx::query_scalar::<_, i64>(COMPLETED).fetch_one(&pool).await
     })
     .await
 }
 
-pub(crate) async fn on_sqlite(path: &str, jobs: usize, workers: usize) -> Fallible<Duration> {
+pub(crate) async fn on_sqlite(
+    path: &str,
+    jobs: usize,
+    workers: usize,
+    pause: Option<Duration>,
+) -> Fallible<Duration> {
     let options = SqliteConnectOptions::from_str(&format!("sqlite://{path}"))?
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
@@ -47,7 +57,7 @@ pub(crate) async fn on_sqlite(path: &str, jobs: usize, workers: usize) -> Fallib
         .busy_timeout(Duration::from_secs(30));
     let pool = SqlitePoolOptions::new().connect_with(options).await?;
     SqliteMigrator::new(pool.clone()).migrate_up().await?;
-    work(Client::builder(pool.clone()), jobs, workers, async || {
+    work(Client::builder(pool.clone()), jobs, workers, pause, async || {
         sqlx::query_scalar::<_, i64>(COMPLETED).fetch_one(&pool).await
     })
     .await
@@ -57,19 +67,18 @@ async fn work(
     builder: ClientBuilder,
     jobs: usize,
     workers: usize,
+    pause: Option<Duration>,
     completed: impl AsyncFn() -> Result<i64, sqlx::Error>,
 ) -> Fallible<Duration> {
     let mut registered = Workers::new();
     registered.add_fn(no_op)?;
-    // The smallest pauses that River allows.
-    let queue = QueueConfig::new(workers)
-        .with_fetch_cooldown(Duration::from_millis(1))
-        .with_fetch_poll_interval(Duration::from_millis(10));
-    let client = builder
-        .workers(registered)
-        .fetch_cooldown(Duration::from_millis(1))
-        .queue("default", queue)
-        .build()?;
+    let mut queue = QueueConfig::new(workers);
+    let mut builder = builder.workers(registered);
+    if let Some(pause) = pause {
+        queue = queue.with_fetch_cooldown(pause).with_fetch_poll_interval(pause * 10);
+        builder = builder.fetch_cooldown(pause);
+    }
+    let client = builder.queue("default", queue).build()?;
     for first in (0..jobs).step_by(FILL_BATCH) {
         let batch = (first..jobs.min(first + FILL_BATCH))
             .map(|number| NoOp { payload: job::payload(number) });

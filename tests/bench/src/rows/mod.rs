@@ -82,10 +82,14 @@ fn ratios(report: &mut Report) {
     let ours = report.figure("dispatch/postgres");
     let peer = report.best("peer/postgres/");
     report.ratio("ratio/dispatch postgres ÷ best peer", ours, peer, "4, better 5");
+    let tuned = report.best("tuned/postgres/");
+    report.ratio("ratio/dispatch postgres ÷ best tuned peer", ours, tuned, "no aim");
     let floor = report.best("floor/dispatch/");
     report.ratio("ratio/dispatch postgres ÷ floor", ours, floor, "0.5");
     let (sqlite, river) = (report.figure("dispatch/sqlite"), report.best("peer/sqlite/"));
     report.ratio("ratio/dispatch sqlite ÷ river", sqlite, river, "5");
+    let tuned = report.best("tuned/sqlite/");
+    report.ratio("ratio/dispatch sqlite ÷ tuned river", sqlite, tuned, "no aim");
     let ingest = report.figure("ingest/postgres");
     let floor = report.best("floor/ingest/");
     report.ratio("ratio/ingest postgres ÷ floor", ingest, floor, "0.8");
