@@ -3,11 +3,12 @@
 use async_trait::async_trait;
 
 use sqlx::Postgres as Driver;
-use sqlx::postgres::{PgArguments, PgPool};
+use sqlx::postgres::PgArguments;
 use sqlx::query::QueryScalar;
 use uuid::Uuid;
 
 use super::Postgres;
+use super::connections::Connections;
 use crate::domain::NewEvent;
 use crate::store::error::Doing;
 use crate::store::gather::AcceptTogether;
@@ -123,7 +124,7 @@ impl AcceptStore for Postgres {
 }
 
 /// Where withdrawals are written that were handed in at the same time.
-pub(super) struct Together(pub(super) PgPool);
+pub(super) struct Together(pub(super) Connections);
 
 #[async_trait]
 impl AcceptTogether for Together {
