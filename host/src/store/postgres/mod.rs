@@ -55,9 +55,12 @@ pub(super) struct Postgres {
 impl Postgres {
     pub(super) async fn open(url: &PostgresUrl, options: StoreOptions) -> Result<Self, OpenError> {
         let failed = |error: sqlx::Error| OpenError::from_sqlx(&error);
-        let connect = PgConnectOptions::from_str(url.reveal())
-            .map_err(|_| OpenError::Unreachable { cause: format!("{url} cannot be read") })?
-            .application_name("tidegate");
+        let mut connect = PgConnectOptions::from_str(url.reveal())
+            .map_err(|_| OpenError::Unreachable { cause: format!("{url} cannot be read") })?;
+        // Who runs many hosts may tell them apart by a name in the URL.
+        if connect.get_application_name().is_none() {
+            connect = connect.application_name("tidegate");
+        }
         let pool = PgPoolOptions::new()
             .max_connections(options.connections_max.max(1))
             .acquire_timeout(ACQUIRE_TIMEOUT)
