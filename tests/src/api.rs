@@ -94,14 +94,18 @@ impl Api {
         self.http.request(method, format!("{}{path}", self.url)).bearer_auth(&self.token)
     }
 
+    /// The POST of an order.
+    pub fn asking(&self, order: &Order) -> RequestBuilder {
+        let request = self.request(Method::POST, "/v1/withdrawals");
+        request.header("Idempotency-Key", format!("\"{}\"", order.key)).json(&order.body())
+    }
+
     /// One POST of an order.
     ///
     /// # Errors
     /// No answer came: nobody knows whether it was accepted.
     pub async fn post(&self, order: &Order) -> Result<Reply, String> {
-        let request = self.request(Method::POST, "/v1/withdrawals");
-        send(request.header("Idempotency-Key", format!("\"{}\"", order.key)).json(&order.body()))
-            .await
+        send(self.asking(order)).await
     }
 
     /// Hands in an order that must be accepted now, and gives the withdrawal's id.

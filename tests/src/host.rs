@@ -196,17 +196,22 @@ pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let binary = target_folder().join("tidegate");
+        let why = not_current(&binary);
         let how = "run tests/run, or `cargo build` before this test";
-        let Some(built_at) = modified_at(&binary) else {
-            panic!("{} is not there: {how}", binary.display());
-        };
-        for part in ["host/src", "host/Cargo.toml", "migrations", "wit", "Cargo.lock"] {
-            if let Some(newer) = newer_than(&repository().join(part), built_at) {
-                panic!("{} is older than {}: {how}", binary.display(), newer.display());
-            }
-        }
+        assert!(why.is_none(), "{}: {how}", why.unwrap_or_default());
         binary
     })
+}
+
+/// Why this is not what the sources build, if it is not.
+pub(crate) fn not_current(binary: &Path) -> Option<String> {
+    let Some(built_at) = modified_at(binary) else {
+        return Some(format!("{} is not there", binary.display()));
+    };
+    ["host/src", "host/Cargo.toml", "migrations", "wit", "Cargo.lock"]
+        .into_iter()
+        .find_map(|part| newer_than(&repository().join(part), built_at))
+        .map(|newer| format!("{} is older than {}", binary.display(), newer.display()))
 }
 
 fn modified_at(file: &Path) -> Option<SystemTime> {

@@ -79,6 +79,11 @@ impl Installation {
         &self.account
     }
 
+    #[must_use]
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
     /// Adds lines to the configuration.
     #[must_use]
     pub fn with(mut self, section: &str) -> Self {

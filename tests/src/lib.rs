@@ -7,6 +7,8 @@
 //! - [`api`], [`order`], [`command_line`]: what a caller does.
 //! - [`partner`], [`node`], [`broker`]: looking at the targets from outside.
 //! - [`anvil`], [`nats`], [`postgres`]: real ones, on free ports; [`skip`] says when there are none.
+//! - [`fleet`]: several hosts on one Postgres, each with a clock of its own and behind a [`proxy`] of
+//!   its own; [`witness`]: what the database itself saw of leases; [`seed`]: what repeats a run.
 //! - [`eventually`]: waits for facts, never for time; [`oracle`]: paid once, told once, in order.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
 
@@ -17,6 +19,7 @@ pub mod broker;
 pub mod command_line;
 pub mod components;
 pub mod eventually;
+pub mod fleet;
 pub mod host;
 pub mod installation;
 pub mod machine;
@@ -28,4 +31,7 @@ pub mod order;
 pub mod partner;
 pub mod postgres;
 pub mod process;
+pub mod proxy;
+pub mod seed;
 pub mod skip;
+pub mod witness;

@@ -26,6 +26,21 @@ pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
+/// Below what systems give to outgoing connections.
+const QUIET_PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// A free port for a server that will be away for a while and come back to it: no outgoing
+/// connection, not even one that knocks there meanwhile, is ever given it.
+///
+/// # Panics
+/// There is none.
+#[must_use]
+pub fn quiet_port() -> u16 {
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let mut drawn = std::iter::repeat_with(|| fastrand::u16(QUIET_PORTS)).take(1_000);
+    drawn.find(is_free).expect("one of a thousand ports is free")
+}
+
 /// The top folder of the checkout.
 ///
 /// # Panics

@@ -41,6 +41,19 @@ impl Manifest {
         self
     }
 
+    /// Sets a key outside of all sections.
+    #[must_use]
+    pub fn at_top(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.table.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// The same plugin under another name.
+    #[must_use]
+    pub fn named(self, name: &str) -> Self {
+        self.at_top("name", name)
+    }
+
     /// Lets it call one address of this machine.
     #[must_use]
     pub fn calling(self, url: &str) -> Self {

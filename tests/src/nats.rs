@@ -13,6 +13,8 @@ use crate::process::{Process, Signal};
 use crate::skip::skip;
 
 const STARTED_WITHIN: Duration = Duration::from_secs(20);
+/// Zero would mean the server's default.
+const SHORTEST_WINDOW: Duration = Duration::from_millis(100);
 
 /// A running server.
 #[derive(Debug)]
@@ -42,6 +44,21 @@ impl Nats {
         })
         .await;
         Some(Self { url, _process: process })
+    }
+
+    /// Makes a stream whose memory of message ids is as short as can be, so that it shows repeats.
+    ///
+    /// # Panics
+    /// The server refuses.
+    pub async fn create_stream(&self, name: &str, subject: &str) {
+        let client = async_nats::connect(&self.url).await.unwrap();
+        let config = jetstream::stream::Config {
+            name: name.to_owned(),
+            subjects: vec![subject.to_owned()],
+            duplicate_window: SHORTEST_WINDOW,
+            ..Default::default()
+        };
+        jetstream::new(client).create_stream(config).await.unwrap();
     }
 
     /// Everything that a stream holds, in its order.

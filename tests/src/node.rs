@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 
 use crate::api::{http_client, send};
 
+/// What the stand-in lists at once.
+const TRANSFERS_MAX: usize = 10_000;
+
 /// A node, real or not.
 #[derive(Debug, Clone)]
 pub struct Node {
@@ -71,20 +74,36 @@ impl Node {
     /// # Panics
     /// It does not answer, or is no stand-in.
     pub async fn transfers(&self) -> Vec<Transfer> {
-        let request = self.http.get(format!("{}/transfers?limit=10000", self.url));
-        let page = send(request).await.unwrap().json();
-        let text = |transfer: &Value, key: &str| transfer[key].as_str().unwrap().to_owned();
-        page["transfers"]
-            .as_array()
-            .expect("a stand-in lists its transfers")
-            .iter()
-            .map(|transfer| Transfer {
-                to: text(transfer, "to").to_lowercase(),
-                asset: text(transfer, "asset"),
-                units: text(transfer, "amount"),
-                tx_hash: text(transfer, "tx_hash"),
-            })
-            .collect()
+        let mut transfers = Vec::new();
+        let mut from_block = 0;
+        loop {
+            let query = format!("from_block={from_block}&limit={TRANSFERS_MAX}");
+            let request = self.http.get(format!("{}/transfers?{query}", self.url));
+            let page = send(request).await.unwrap().json();
+            let page = page["transfers"].as_array().expect("a stand-in lists its transfers");
+            let block = |transfer: &Value| transfer["block"].as_u64().expect("a number");
+            if page.len() < TRANSFERS_MAX {
+                transfers.extend(page.iter().map(Transfer::read));
+                return transfers;
+            }
+            // The last block may be cut off: it begins the next page.
+            let last = page.last().map(block).expect("the page is full");
+            assert!(last > from_block, "a block fits a page");
+            transfers.extend(page.iter().filter(|it| block(it) < last).map(Transfer::read));
+            from_block = last;
+        }
+    }
+}
+
+impl Transfer {
+    fn read(transfer: &Value) -> Self {
+        let text = |key: &str| transfer[key].as_str().expect("a text").to_owned();
+        Self {
+            to: text("to").to_lowercase(),
+            asset: text("asset"),
+            units: text("amount"),
+            tx_hash: text("tx_hash"),
+        }
     }
 }
 

@@ -39,11 +39,9 @@ pub async fn assert_paid_once(api: &Api, orders: &[Order], ids: &[String], trans
         transfers.iter().map(|transfer| (&transfer.to, &transfer.tx_hash)).collect();
     let withdrawals = api.all("/v1/withdrawals").await;
     assert_eq!(withdrawals.len(), orders.len(), "a withdrawal an order");
+    let by_id: HashMap<_, _> = withdrawals.iter().map(|w| (w["id"].as_str().unwrap(), w)).collect();
     for (order, id) in orders.iter().zip(ids) {
-        let withdrawal = withdrawals
-            .iter()
-            .find(|withdrawal| withdrawal["id"] == id.as_str())
-            .unwrap_or_else(|| panic!("{id} is not listed"));
+        let withdrawal = by_id.get(id.as_str()).unwrap_or_else(|| panic!("{id} is not listed"));
         assert_eq!(withdrawal["status"], "CONFIRMED", "{withdrawal}");
         assert_eq!(withdrawal["amount"], order.amount.as_str(), "{withdrawal}");
         let paid_by = by_destination[&order.destination.to_lowercase()];

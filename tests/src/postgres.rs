@@ -6,21 +6,42 @@ use std::time::Duration;
 
 use sqlx::Connection;
 use tempfile::TempDir;
+use tokio::sync::Mutex;
 
 use crate::eventually::eventually;
-use crate::machine::free_port;
+use crate::machine::quiet_port;
 use crate::process::{Process, Signal};
 use crate::skip::skip;
 
 const STARTED_WITHIN: Duration = Duration::from_secs(30);
+const STOPPED_WITHIN: Duration = Duration::from_secs(30);
 
 /// A running cluster with one empty database.
 #[derive(Debug)]
 pub struct Postgres {
     pub url: String,
     // Dropped in this order: the server, and then its files.
-    _process: Process,
-    _folder: TempDir,
+    server: Mutex<Server>,
+    folder: TempDir,
+    programs: PathBuf,
+    logs: PathBuf,
+    port: u16,
+}
+
+#[derive(Debug)]
+struct Server {
+    process: Process,
+    /// Each start has its own log files.
+    starts: u32,
+}
+
+/// How a server is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shutdown {
+    /// Connections are told, and what is open is undone.
+    Fast,
+    /// As if it had crashed: the next start reads its log.
+    Immediate,
 }
 
 impl Postgres {
@@ -29,7 +50,7 @@ impl Postgres {
     /// # Panics
     /// It does not start.
     pub async fn start(logs: &Path) -> Option<Self> {
-        let Some(binaries) = binaries() else {
+        let Some(programs) = binaries() else {
             skip("Postgres is not installed", "apt-get install postgresql");
             return None;
         };
@@ -38,35 +59,62 @@ impl Postgres {
             // A server does not run as root.
             succeeds(Command::new("chown").arg("postgres:").arg(folder.path()));
         }
-        let data = folder.path().join("data");
         let mut initdb = as_server();
-        initdb.arg(binaries.join("initdb")).arg("-D").arg(&data);
+        initdb.arg(programs.join("initdb")).arg("-D").arg(folder.path().join("data"));
         initdb.args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]);
         succeeds(&mut initdb);
 
-        let port = free_port();
-        // Quit is Postgres's word for: at once, but in order.
-        let process = Process::start(logs, "postgres", Signal::Quit, |command| {
-            let server = as_server();
-            if is_root() {
-                command.arg(server.get_program()).args(server.get_args());
-            }
-            command
-                .arg(binaries.join("postgres"))
-                .arg("-D")
-                .arg(&data)
-                .arg("-k")
-                .arg(folder.path());
-            command.args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
-            command.args(["-c", "fsync=off"]).current_dir("/");
-        });
+        let port = quiet_port();
+        let process = spawn(&programs, folder.path(), port, logs, 1);
         let url = format!("postgres://postgres@127.0.0.1:{port}/postgres");
+        let server = Mutex::new(Server { process, starts: 1 });
+        let postgres = Self { url, server, folder, programs, logs: logs.to_owned(), port };
+        postgres.answers().await;
+        Some(postgres)
+    }
+
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Stops the server, leaves it away for a while, and starts it again.
+    ///
+    /// # Panics
+    /// It does not stop, or does not start again.
+    pub async fn restart(&self, shutdown: Shutdown, away_for: Duration) {
+        let mut server = self.server.lock().await;
+        server.process.signal(match shutdown {
+            Shutdown::Fast => Signal::Int,
+            Shutdown::Immediate => Signal::Quit,
+        });
+        server.process.wait(STOPPED_WITHIN).await;
+        tokio::time::sleep(away_for).await;
+        server.starts += 1;
+        server.process =
+            spawn(&self.programs, self.folder.path(), self.port, &self.logs, server.starts);
+        self.answers().await;
+    }
+
+    async fn answers(&self) {
         eventually("Postgres answers", STARTED_WITHIN, async || {
-            sqlx::PgConnection::connect(&url).await.map(drop).map_err(|error| error.to_string())
+            sqlx::PgConnection::connect(&self.url).await.map(drop).map_err(|e| e.to_string())
         })
         .await;
-        Some(Self { url, _process: process, _folder: folder })
     }
+}
+
+fn spawn(programs: &Path, folder: &Path, port: u16, logs: &Path, start: u32) -> Process {
+    // Quit is Postgres's word for: at once, but in order.
+    Process::start(logs, &format!("postgres-{start}"), Signal::Quit, |command| {
+        let server = as_server();
+        if is_root() {
+            command.arg(server.get_program()).args(server.get_args());
+        }
+        command.arg(programs.join("postgres")).arg("-D").arg(folder.join("data"));
+        command.arg("-k").arg(folder).args(["-p", &port.to_string()]);
+        command.args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]).current_dir("/");
+    })
 }
 
 /// The beginning of a command that runs as the server's user.

@@ -37,6 +37,9 @@ pub enum Signal {
     Term,
     Quit,
     Kill,
+    /// The process stands still until it is told to go on.
+    Stop,
+    Continue,
 }
 
 impl Signal {
@@ -46,6 +49,8 @@ impl Signal {
             Self::Term => "TERM",
             Self::Quit => "QUIT",
             Self::Kill => "KILL",
+            Self::Stop => "STOP",
+            Self::Continue => "CONT",
         }
     }
 }

@@ -57,6 +57,18 @@ fn every_name_says_what_is_inside() {
 }
 
 #[test]
+fn the_fence_is_off_in_no_build_that_does_not_ask_for_it() {
+    let wanted = ["host/Cargo.toml", "tests/Cargo.toml"];
+    for path in files().iter().filter(|path| path.ends_with("Cargo.toml")) {
+        let text = std::fs::read_to_string(repository().join(path)).unwrap();
+        let manifest: toml::Table = text.parse().unwrap();
+        let of_default = manifest.get("features").and_then(|features| features.get("default"));
+        assert!(of_default.is_none(), "{path} has default features");
+        assert!(wanted.contains(&path.as_str()) || !text.contains("unfenced"), "{path}");
+    }
+}
+
+#[test]
 fn no_file_mentions_a_machine_or_how_it_was_made() {
     let mut places = Vec::new();
     for path in files() {

@@ -1,22 +1,25 @@
-//! `kill -9`, again and again, while withdrawals run.
+//! One host on SQLite: `kill -9`, again and again, while withdrawals run.
 
 use std::time::Duration;
 
 use futures_util::future::{join, join_all};
 use tidegate_tests::api::Api;
-use tidegate_tests::eventually::eventually;
 use tidegate_tests::host::Host;
 use tidegate_tests::machine;
 use tidegate_tests::oracle::{assert_paid_once, assert_partner_knows, assert_published_once};
 use tidegate_tests::order::Order;
+use tidegate_tests::seed::{crash_for, seed};
 use tokio::sync::watch;
 
-const KILLS: u32 = 20;
+use super::load::until_accepted;
+
+/// As long as twenty kills and starts take.
+const KILLS_FOR: Duration = Duration::from_secs(40);
+const SECONDS_A_KILL: u64 = 2;
 /// So many are handed in after each start.
 const ORDERS_PER_START: u32 = 5;
 /// A payment takes about a second here, so that a kill hits every step of some.
 const KILL_WITHIN_MS: u64 = 2_000;
-const ACCEPTED_WITHIN: Duration = Duration::from_secs(180);
 const DONE_WITHIN: Duration = Duration::from_secs(120);
 
 /// How often the host was started, and how it is called since.
@@ -26,25 +29,18 @@ type Started = (u32, Api);
 /// whose host is killed meanwhile. Begins after the `start`th start.
 async fn submit(start: u32, order: &Order, mut hosts: watch::Receiver<Started>) -> String {
     hosts.wait_for(|(starts, _)| *starts >= start).await.unwrap();
-    eventually("the withdrawal is accepted", ACCEPTED_WITHIN, async || {
-        let api = hosts.borrow().1.clone();
-        let reply = api.post(order).await?;
-        match reply.status {
-            201 => Ok(reply.json()["id"].as_str().unwrap().to_owned()),
-            409 | 503 => Err(reply.text),
-            other => panic!("{other}: {}", reply.text),
-        }
-    })
-    .await
+    let reply = until_accepted(|| hosts.borrow().1.clone(), |api| api.asking(order)).await;
+    reply.json()["id"].as_str().unwrap().to_owned()
 }
 
 /// Kills the host again and again, at moments that the seed decides.
 async fn kill_and_start(
     host: &mut Host,
+    kills: u32,
     random: &mut fastrand::Rng,
     hosts: watch::Sender<Started>,
 ) {
-    for start in 1..=KILLS {
+    for start in 1..=kills {
         // The one place where a test waits for time and not for a fact: the moment is the test.
         tokio::time::sleep(Duration::from_millis(random.u64(0..KILL_WITHIN_MS))).await;
         host.kill().await;
@@ -55,23 +51,20 @@ async fn kill_and_start(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_withdrawals_survive_twenty_kills_and_each_is_paid_once() {
-    let seed = match std::env::var("TIDEGATE_SEED") {
-        Ok(seed) => seed.parse().expect("TIDEGATE_SEED is a number"),
-        Err(_) => fastrand::u64(..),
-    };
-    println!("TIDEGATE_SEED={seed} repeats the moments of the kills");
-    let mut random = fastrand::Rng::with_seed(seed);
+    let mut random = fastrand::Rng::with_seed(seed());
+    let kills = (crash_for(KILLS_FOR).as_secs() / SECONDS_A_KILL).max(1);
+    let kills = u32::try_from(kills).unwrap();
     let _shared = machine::shared().await;
     let folder = tempfile::tempdir().unwrap();
     let mut host = Host::dev(folder.path()).await;
-    let orders: Vec<Order> = (0..KILLS * ORDERS_PER_START).map(Order::number).collect();
+    let orders: Vec<Order> = (0..kills * ORDERS_PER_START).map(Order::number).collect();
 
     let (hosts, started) = watch::channel((1, host.dev_api()));
     let callers = (1..)
         .zip(orders.chunks(ORDERS_PER_START as usize))
         .flat_map(|(start, batch)| batch.iter().map(move |order| (start, order)));
     let callers = join_all(callers.map(|(start, order)| submit(start, order, started.clone())));
-    let (ids, ()) = join(callers, kill_and_start(&mut host, &mut random, hosts)).await;
+    let (ids, ()) = join(callers, kill_and_start(&mut host, kills, &mut random, hosts)).await;
 
     let (api, targets) = (host.dev_api(), host.targets());
     api.all_done(orders.len(), DONE_WITHIN).await;
