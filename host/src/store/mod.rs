@@ -14,6 +14,7 @@ mod conformance;
 mod controlling;
 mod dispatching;
 mod error;
+mod limiting;
 mod maintaining;
 mod migrate;
 mod open;
@@ -33,13 +34,14 @@ mod writes;
 pub use accepting::{
     AcceptEvents, AcceptStore, AcceptWithdrawal, Accepted, AcceptedEvents, Answer, IdempotencyClaim,
 };
-pub use backlog::{BACKLOG_COUNT_MAX, Backlog, BacklogStore, Count, TypeBacklog};
+pub use backlog::{BACKLOG_COUNT_MAX, Backlog, BacklogStore, Count, TypeBacklog, backlog_of};
 pub use checkpointing::CheckpointStore;
 pub use controlling::{ControlChange, ControlNote, ControlStore, RouteControl};
 pub use dispatching::{
     AttemptRecord, CLAIM_MAX, Claim, DispatchStore, LeaseRef, Settled, Settlement,
 };
 pub use error::StoreError;
+pub use limiting::{Bucket, FleetLimit, LimitStore, LimitedClaim, RouteLimits};
 pub use maintaining::MaintainStore;
 pub use open::{OpenError, PostgresUrl, StoreOptions, StoreUrl, StoreUrlError, open};
 pub use operating::{OperateStore, counters};
@@ -63,6 +65,7 @@ pub trait Store:
     + ControlStore
     + BacklogStore
     + RepairStore
+    + LimitStore
 {
 }
 
@@ -77,5 +80,6 @@ impl<T> Store for T where
         + ControlStore
         + BacklogStore
         + RepairStore
+        + LimitStore
 {
 }

@@ -11,6 +11,7 @@ mod cluster;
 mod contract;
 mod control;
 mod dispatch;
+mod limits;
 mod maintain;
 mod opening;
 mod operate;

@@ -11,6 +11,7 @@ mod chain;
 mod checkpoints;
 mod claim;
 mod control;
+mod limits;
 mod listen;
 mod maintain;
 mod operate;
@@ -32,6 +33,8 @@ use self::announce::Announcing;
 use self::claim::Mark;
 #[cfg(test)]
 pub(super) use self::claim::{CLAIM, CLAIM_IN_ORDER};
+#[cfg(test)]
+pub(super) use self::limits::DUE;
 use self::listen::Listening;
 #[cfg(test)]
 pub(super) use self::retain::DELETE_FINISHED;

@@ -10,6 +10,7 @@ mod chain;
 mod checkpoints;
 mod claim;
 mod control;
+mod limits;
 mod maintain;
 mod operate;
 mod repair;
@@ -31,6 +32,8 @@ use sqlx::{ConnectOptions, Connection};
 
 #[cfg(test)]
 pub(super) use self::claim::{CLAIM, CLAIM_IN_ORDER};
+#[cfg(test)]
+pub(super) use self::limits::{DUE, KEYS};
 #[cfg(test)]
 pub(super) use self::retain::FINISHED;
 #[cfg(test)]
