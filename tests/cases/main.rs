@@ -7,6 +7,7 @@ mod command_line;
 mod crashes;
 mod dev;
 mod faults;
+mod limits;
 mod many_at_once;
 mod partner_down;
 mod real_targets;

@@ -2,7 +2,7 @@
 
 use super::problem::{Problem, ProblemKind};
 use super::state::Inner;
-use crate::domain::{Flow, WithdrawalStatus};
+use crate::domain::{EventType, Flow, NewEvent, WithdrawalStatus};
 
 /// What a caller should wait. A backlog that is too old does not go away within a second.
 const RETRY_AFTER_S: u32 = 15;
@@ -10,9 +10,18 @@ const RETRY_AFTER_S: u32 = 15;
 /// Refuses while an event that a withdrawal writes has been waiting for longer than is configured.
 /// Other types do not count: they are not what is handed in here. Costs no query.
 pub(super) fn check_withdrawals(shared: &Inner) -> Result<(), Problem> {
+    check(shared, types_of(&shared.api.flow))
+}
+
+/// The same for events that are handed in: an old backlog of one of their types refuses them.
+pub(super) fn check_events(shared: &Inner, events: &[NewEvent]) -> Result<(), Problem> {
+    check(shared, events.iter().map(|event| &event.event_type))
+}
+
+fn check<'t>(shared: &Inner, types: impl Iterator<Item = &'t EventType>) -> Result<(), Problem> {
     let Some(max) = shared.api.limits.backlog_age_max else { return Ok(()) };
     let seen = shared.api.backlog_seen.borrow();
-    match seen.oldest_age(types_of(&shared.api.flow)) {
+    match seen.oldest_age(types) {
         Some(age) if age > max => {
             let detail = format!(
                 "The oldest event has been waiting for {} s, so nothing was written. Send the same \
@@ -25,6 +34,6 @@ pub(super) fn check_withdrawals(shared: &Inner) -> Result<(), Problem> {
     }
 }
 
-fn types_of(flow: &Flow) -> impl Iterator<Item = &crate::domain::EventType> {
+fn types_of(flow: &Flow) -> impl Iterator<Item = &EventType> {
     WithdrawalStatus::ALL.into_iter().flat_map(move |status| flow.event_types(status))
 }

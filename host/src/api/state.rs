@@ -7,7 +7,9 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::domain::Flow;
 use crate::plugin::Registry;
-use crate::store::{AcceptStore, Backlog, BacklogStore, ControlStore, OperateStore, RepairStore};
+use crate::store::{
+    AcceptStore, Backlog, BacklogStore, ControlStore, LimitStore, OperateStore, RepairStore,
+};
 
 use super::auth::Tokens;
 use super::idempotency::InFlight;
@@ -27,6 +29,7 @@ pub struct Api {
     pub backlog_seen: watch::Receiver<Backlog>,
     pub registry: Arc<Registry>,
     pub repair: Arc<dyn RepairStore>,
+    pub rates: Arc<dyn LimitStore>,
     pub ordered: Arc<dyn OrderedRoutes>,
     pub judge: Arc<dyn WithdrawalJudge>,
     pub metrics: MetricsText,

@@ -86,10 +86,21 @@ pub(super) struct EventView {
     traceparent: Option<String>,
     created_at: String,
     updated_at: String,
+    held_by: Option<String>,
+    waits_for: Option<String>,
 }
 
-impl From<OutboxEvent> for EventView {
-    fn from(event: OutboxEvent) -> Self {
+/// What a PENDING event waits for besides a host.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Waits {
+    /// An earlier event of its aggregate.
+    pub(super) held_by: Option<EventId>,
+    /// Its rate.
+    pub(super) waits_for: Option<String>,
+}
+
+impl EventView {
+    pub(super) fn new(event: OutboxEvent, waits: Waits) -> Self {
         let (next_retry_at, lease, failed) = match &event.state {
             EventState::Retrying { next_retry_at } => (Some(*next_retry_at), None, None),
             EventState::Processing(lease) => (None, Some(lease), None),
@@ -121,6 +132,8 @@ impl From<OutboxEvent> for EventView {
             traceparent: event.traceparent,
             created_at: time(event.created_at),
             updated_at: time(event.updated_at),
+            held_by: waits.held_by.map(|id| id.to_string()),
+            waits_for: waits.waits_for,
         }
     }
 }
@@ -161,10 +174,10 @@ impl From<HistoryEntry> for AttemptView {
 }
 
 impl EventHistoryView {
-    pub(super) fn new(history: EventHistory, held_by: Option<EventId>) -> Self {
+    pub(super) fn new(history: EventHistory, waits: Waits) -> Self {
         Self {
-            event: history.event.into(),
-            held_by: held_by.map(|id| id.to_string()),
+            held_by: waits.held_by.map(|id| id.to_string()),
+            event: EventView::new(history.event, waits),
             attempts: history.entries.into_iter().map(Into::into).collect(),
         }
     }

@@ -167,6 +167,8 @@ fn list_for_people(page: &Value) -> String {
         "created_at",
         "failure_code",
         "skipped_at",
+        "held_by",
+        "waits_for",
         "last_error",
     ];
     list(page, &columns)
@@ -192,6 +194,8 @@ fn show_for_people(history: &Value) -> String {
         "locked_by",
         "created_at",
         "updated_at",
+        "held_by",
+        "waits_for",
         "payload",
         "detail",
     ];
@@ -204,6 +208,5 @@ fn show_for_people(history: &Value) -> String {
     let attempts =
         table(&["AT", "OUTCOME", "ATTEMPT", "PLUGIN", "REASON"], attempts.iter().map(row));
     let event = pairs(&history["event"], &names);
-    let held_by = pairs(history, &["held_by"]);
-    format!("{event}\n{held_by}\n\n{attempts}")
+    format!("{event}\n\n{attempts}")
 }

@@ -105,6 +105,7 @@ impl RunningHost {
             registry: Arc::clone(&registry),
             metrics: metrics_text(&metrics, backlog_seen, limits.untaken_after),
             repair: Arc::clone(&store) as _,
+            rates: Arc::clone(&store) as _,
             ordered: Arc::clone(&registry) as _,
             judge: Arc::new(ChainJudge {
                 chains: Arc::clone(&chains),
@@ -120,6 +121,7 @@ impl RunningHost {
         let (stop_api, stop_jobs) = (CancellationToken::new(), CancellationToken::new());
         let dispatcher = DispatcherJob {
             store: Arc::clone(&store) as _,
+            limits: Arc::clone(&store) as _,
             registry,
             engine,
             services,
@@ -129,6 +131,7 @@ impl RunningHost {
                 poll: plan.dispatch.poll,
                 grace: plan.dispatch.grace,
                 batch: plan.dispatch.batch,
+                attempts_max: plan.dispatch.attempts_max,
             },
             metrics,
         };
@@ -253,6 +256,7 @@ fn start_jobs(
 ) -> JoinSet<()> {
     let Duties { confirmation_poll, interruptions_max, keep, seen } = duties;
     let metrics = &Arc::clone(&dispatcher.metrics);
+    let registry = Arc::clone(&dispatcher.registry);
     let mut jobs = JoinSet::new();
     jobs.spawn(dispatcher.run(stop.clone()));
     let retry = RetryJob { store: Arc::clone(store) as _, poll: RETRY_POLL };
@@ -260,9 +264,14 @@ fn start_jobs(
     let failure =
         FailureJob { store: Arc::clone(store) as _, poll: FAILURE_POLL, interruptions_max };
     jobs.spawn(failure.run(Arc::clone(metrics), stop.clone()));
-    let retention = RetentionJob { store: Arc::clone(store) as _, poll: RETENTION_POLL, keep };
+    let retention = RetentionJob {
+        store: Arc::clone(store) as _,
+        limits: Arc::clone(store) as _,
+        poll: RETENTION_POLL,
+        keep,
+    };
     jobs.spawn(retention.run(Arc::clone(metrics), stop.clone()));
-    let backlog = BacklogJob { store: Arc::clone(store) as _, poll: BACKLOG_POLL, seen };
+    let backlog = BacklogJob { store: Arc::clone(store) as _, registry, poll: BACKLOG_POLL, seen };
     jobs.spawn(backlog.run(Arc::clone(metrics), stop.clone()));
     for (_, chain) in chains.iter() {
         let confirmation = ConfirmationJob { chain: Arc::clone(chain), poll: confirmation_poll };

@@ -129,11 +129,23 @@ fn list_for_people(routes: &Value) -> String {
 }
 
 fn status_for_people(routes: &Value) -> String {
-    let heads = ["EVENT_TYPE", "PENDING", "PROCESSING", "RETRYING", "FAILED", "OLDEST", "STATE"];
+    let heads = [
+        "EVENT_TYPE",
+        "PENDING",
+        "HELD",
+        "LIMITED",
+        "PROCESSING",
+        "RETRYING",
+        "FAILED",
+        "OLDEST",
+        "STATE",
+    ];
     let rows = items(routes).map(|route| {
         vec![
             cell(&route["event_type"]),
             count(&route["pending"]),
+            count(&route["held"]),
+            count(&route["rate_limited"]),
             count(&route["processing"]),
             count(&route["retrying"]),
             count(&route["failed"]),
@@ -188,6 +200,8 @@ mod tests {
                 "ordered": false,
             }],
             "pending": {"number": 10_000, "at_least": true},
+            "held": {"number": 4, "at_least": false},
+            "rate_limited": {"number": 5, "at_least": false},
             "processing": {"number": 0, "at_least": false},
             "retrying": {"number": 2, "at_least": false},
             "failed": {"number": 1, "at_least": false},
@@ -201,7 +215,7 @@ mod tests {
         let text = status_for_people(&json!({"items": [route()]}));
         let row = text.lines().nth(1).unwrap();
         let words: Vec<_> = row.split_whitespace().collect();
-        assert_eq!(words[..7], ["A", "≥10000", "0", "2", "1", "9d", "0h"]);
+        assert_eq!(words[..9], ["A", "≥10000", "4", "5", "0", "2", "1", "9d", "0h"]);
         assert!(row.ends_with("due, and no host is taking it"), "{row}");
     }
 

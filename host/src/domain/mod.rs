@@ -11,6 +11,7 @@ mod name;
 mod outcome;
 mod payment;
 mod quantity;
+mod rate;
 mod retry;
 mod withdrawal;
 
@@ -29,6 +30,7 @@ pub use payment::{
     TransactionKind,
 };
 pub use quantity::{QuantityError, parse_duration, parse_size};
+pub use rate::{Granted, Rate, RateError, RateKey, RateKeyError};
 pub use retry::RetryPolicy;
 pub use withdrawal::{
     IllegalTransition, Step, Transition, Withdrawal, WithdrawalRequest, WithdrawalState,

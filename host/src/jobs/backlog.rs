@@ -11,10 +11,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::cycle::{self, Duty, Rest};
 use super::metrics::Metrics;
-use crate::store::{Backlog, BacklogStore, StoreError};
+use crate::plugin::Registry;
+use crate::store::{Backlog, BacklogStore, StoreError, backlog_of};
 
 pub struct BacklogJob {
     pub store: Arc<dyn BacklogStore>,
+    /// Which routes are ordered.
+    pub registry: Arc<Registry>,
     pub poll: Duration,
     pub seen: watch::Sender<Backlog>,
 }
@@ -31,7 +34,8 @@ impl BacklogJob {
     pub async fn run_once(&self) -> Result<(), StoreError> {
         // Before the query: an age is then never too small.
         let read_at = Instant::now();
-        let types = self.store.backlog().await?;
+        let routes = self.registry.current();
+        let types = backlog_of(&*self.store, routes.ordered()).await?;
         self.seen.send_replace(Backlog { read_at, types });
         Ok(())
     }
@@ -58,7 +62,9 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+    use crate::domain::EventType;
     use crate::jobs::testing::away;
+    use crate::plugin::Routes;
     use crate::store::{Count, TypeBacklog};
 
     struct Script(Mutex<VecDeque<Result<Vec<TypeBacklog>, StoreError>>>);
@@ -67,6 +73,10 @@ mod tests {
     impl BacklogStore for Script {
         async fn backlog(&self) -> Result<Vec<TypeBacklog>, StoreError> {
             self.0.lock().unwrap().pop_front().unwrap_or(Ok(Vec::new()))
+        }
+
+        async fn held(&self, _: &[EventType]) -> Result<Vec<(EventType, Count)>, StoreError> {
+            Ok(Vec::new())
         }
     }
 
@@ -78,6 +88,9 @@ mod tests {
             processing: none,
             retrying: none,
             failed: none,
+            rate_limited: none,
+            held: none,
+            paused: false,
             oldest_age: Some(age),
             unclaimed_for: Some(age),
         }
@@ -88,8 +101,10 @@ mod tests {
         let minute = Duration::from_secs(60);
         let script = VecDeque::from([Ok(vec![waiting(minute)]), Err(away())]);
         let (seen, watching) = BacklogJob::channel();
-        let job = BacklogJob { store: Arc::new(Script(Mutex::new(script))), poll: minute, seen };
-        let a: crate::domain::EventType = "A".parse().unwrap();
+        let registry = Arc::new(Registry::new(Routes::default()));
+        let store = Arc::new(Script(Mutex::new(script)));
+        let job = BacklogJob { store, registry, poll: minute, seen };
+        let a: EventType = "A".parse().unwrap();
         assert_eq!(watching.borrow().oldest_age([&a]), None);
         job.run_once().await.unwrap();
         let age = watching.borrow().oldest_age([&a]).unwrap();

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::domain::{Decision, EventType};
-use crate::store::{Backlog, Settled, Settlement};
+use crate::store::{Backlog, Count, Settled, Settlement, TypeBacklog};
 
 /// From a call that only computes to one that runs into the longest usual time-out.
 const SECONDS: [f64; 9] = [0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0];
@@ -32,6 +32,7 @@ struct Counts {
 struct Route {
     claims: u64,
     claimed: u64,
+    rate_limited: u64,
     /// By plugin and verdict.
     attempts: BTreeMap<String, [Histogram<9>; Verdict::ALL.len()]>,
 }
@@ -143,6 +144,13 @@ impl Metrics {
         route.claimed += events as u64;
     }
 
+    /// Events that were put aside because their rate left no room.
+    pub(super) fn rate_limited(&self, event_type: &EventType, events: u32) {
+        if events > 0 {
+            self.counts().route(event_type).rate_limited += u64::from(events);
+        }
+    }
+
     /// A lane was woken before its poll.
     pub(super) fn woken(&self) {
         self.counts().wakeups += 1;
@@ -186,6 +194,15 @@ impl Metrics {
             let name = format!("tidegate_claimed_events_total{{event_type=\"{event_type}\"}}");
             line(&mut text, &name, route.claimed);
         }
+        let metric = "tidegate_rate_limited_total";
+        head(&mut text, metric, "counter", "Events put aside because their rate left no room.");
+        for (event_type, route) in &counts.routes {
+            line(
+                &mut text,
+                &format!("{metric}{{event_type=\"{event_type}\"}}"),
+                route.rate_limited,
+            );
+        }
         head(&mut text, "tidegate_wakeups_total", "counter", "Lanes woken before their poll.");
         line(&mut text, "tidegate_wakeups_total", counts.wakeups);
         let metric = "tidegate_job_last_success_timestamp_seconds";
@@ -218,6 +235,24 @@ fn write_backlog(text: &mut String, backlog: &Backlog, untaken_after: Duration) 
             line(text, &format!("{metric}{{{labels}}}"), count.number);
         }
     }
+    for (metric, help, count) in [
+        (
+            "tidegate_backlog_held_events",
+            "Pending events that an earlier one of an ordered route holds; counting stops at 10000.",
+            (|found| found.held) as fn(&TypeBacklog) -> Count,
+        ),
+        (
+            "tidegate_backlog_rate_limited_events",
+            "Events that wait for their rate; counting stops at 10000.",
+            |found| found.rate_limited,
+        ),
+    ] {
+        head(text, metric, "gauge", help);
+        for found in &backlog.types {
+            let name = format!("{metric}{{event_type=\"{}\"}}", found.event_type);
+            line(text, &name, count(found).number);
+        }
+    }
     let aged = backlog.read_at.elapsed();
     let metric = "tidegate_backlog_oldest_age_seconds";
     head(text, metric, "gauge", "Age of the oldest undelivered event.");
@@ -230,7 +265,7 @@ fn write_backlog(text: &mut String, backlog: &Backlog, untaken_after: Duration) 
         text,
         metric,
         "gauge",
-        "1 while events are due and no host is taking them, paused or not.",
+        "1 while events are due, their route is not paused, and no host is taking them.",
     );
     for found in &backlog.types {
         let untaken = u8::from(found.is_untaken(untaken_after));
@@ -254,7 +289,7 @@ fn line(text: &mut String, name: &str, value: impl std::fmt::Display) {
 mod tests {
     use super::*;
     use crate::domain::{Aggregate, EventId, LeaseToken, Receipt, Timestamp};
-    use crate::store::{AttemptRecord, Count, LeaseRef, TypeBacklog};
+    use crate::store::{AttemptRecord, LeaseRef};
 
     fn settlement(decision: Decision) -> Settlement {
         Settlement {
@@ -295,6 +330,7 @@ mod tests {
         metrics.settled(&batch, &answers);
         metrics.claimed(&"A".parse().unwrap(), 4);
         metrics.claimed(&"A".parse().unwrap(), 0);
+        metrics.rate_limited(&"A".parse().unwrap(), 3);
         metrics.woken();
         metrics.passed("OutboxRetryJob");
         let text = text(&metrics, Vec::new());
@@ -318,6 +354,7 @@ mod tests {
             "tidegate_settle_batch_events_count 1",
             "tidegate_claims_total{event_type=\"A\"} 2",
             "tidegate_claimed_events_total{event_type=\"A\"} 4",
+            "tidegate_rate_limited_total{event_type=\"A\"} 3",
             "tidegate_wakeups_total 1",
         ] {
             assert!(text.lines().any(|line| line == expected), "{expected}\n{text}");
@@ -335,6 +372,9 @@ mod tests {
             processing: count(0),
             retrying: count(1),
             failed: count(2),
+            rate_limited: count(7),
+            held: count(1),
+            paused: false,
             oldest_age: Some(Duration::from_secs(60)),
             unclaimed_for: Some(Duration::from_secs(60)),
         };
@@ -343,6 +383,8 @@ mod tests {
             "tidegate_backlog_events{event_type=\"A\",status=\"PENDING\"} 3",
             "tidegate_backlog_events{event_type=\"A\",status=\"FAILED\"} 2",
             "tidegate_backlog_untaken{event_type=\"A\"} 1",
+            "tidegate_backlog_held_events{event_type=\"A\"} 1",
+            "tidegate_backlog_rate_limited_events{event_type=\"A\"} 7",
         ] {
             assert!(text.lines().any(|line| line == expected), "{expected}\n{text}");
         }

@@ -10,13 +10,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::cycle::{self, Duty, Rest};
 use super::metrics::Metrics;
-use crate::store::{RetainStore, StoreError};
+use crate::store::{LimitStore, RetainStore, StoreError};
 
 /// Rows in one transaction: a few milliseconds, for which SQLite's one writer is taken.
 const BATCH: u32 = 500;
 
 pub struct RetentionJob {
     pub store: Arc<dyn RetainStore>,
+    pub limits: Arc<dyn LimitStore>,
     /// How late something may be deleted.
     pub poll: Duration,
     pub keep: Retention,
@@ -41,6 +42,8 @@ impl Default for Retention {
 pub struct RetentionPass {
     pub events: u64,
     pub keys: u64,
+    /// Keys of rates that were quiet for a day, and places of events that wait no more.
+    pub rates: u64,
 }
 
 impl RetentionJob {
@@ -54,9 +57,10 @@ impl RetentionJob {
         if let Some(keep) = self.keep.idempotency_keys {
             pass.keys = self.store.delete_answers(keep, BATCH).await?;
         }
+        pass.rates = self.limits.delete_idle_rates(BATCH).await?;
         if pass != RetentionPass::default() {
-            let (events, keys) = (pass.events, pass.keys);
-            tracing::debug!(job = Self::NAME, events, keys, "deleted what is finished");
+            let RetentionPass { events, keys, rates } = pass;
+            tracing::debug!(job = Self::NAME, events, keys, rates, "deleted what is finished");
         }
         Ok(pass)
     }
@@ -73,7 +77,7 @@ impl Duty for RetentionJob {
 
     async fn pass(&self) -> Result<Rest, StoreError> {
         let pass = self.run_once().await?;
-        let full = pass.events.max(pass.keys) >= u64::from(BATCH);
+        let full = pass.events.max(pass.keys).max(pass.rates) >= u64::from(BATCH);
         Ok(if full { Rest::More } else { Rest::Nothing })
     }
 }
@@ -84,7 +88,9 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+    use crate::domain::{EventId, EventType};
     use crate::jobs::testing::away;
+    use crate::store::{Bucket, Claim, LimitedClaim, RouteLimits};
 
     const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -107,8 +113,32 @@ mod tests {
         }
     }
 
+    #[async_trait]
+    impl LimitStore for Shelf {
+        async fn claim_limited(
+            &self,
+            _: Claim<'_>,
+            _: Arc<dyn RouteLimits>,
+        ) -> Result<LimitedClaim, StoreError> {
+            Ok(LimitedClaim::default())
+        }
+
+        async fn rate_waits(&self, _: &[EventId]) -> Result<Vec<(EventId, Bucket)>, StoreError> {
+            Ok(Vec::new())
+        }
+
+        async fn end_rate_waits(&self, _: &EventType, _: u32) -> Result<u64, StoreError> {
+            Ok(0)
+        }
+
+        async fn delete_idle_rates(&self, _: u32) -> Result<u64, StoreError> {
+            Ok(3)
+        }
+    }
+
     fn job(store: &Arc<Shelf>, keep: Retention) -> RetentionJob {
-        RetentionJob { store: Arc::clone(store) as _, poll: Duration::from_millis(5), keep }
+        let (store, limits) = (Arc::clone(store) as _, Arc::clone(store) as _);
+        RetentionJob { store, limits, poll: Duration::from_millis(5), keep }
     }
 
     #[tokio::test]
@@ -117,7 +147,7 @@ mod tests {
         store.finished.lock().unwrap().push_back(Ok(7));
         let keep = Retention { finished_events: Some(HOUR), idempotency_keys: Some(2 * HOUR) };
         let pass = job(&store, keep).run_once().await.unwrap();
-        assert_eq!(pass, RetentionPass { events: 7, keys: 0 });
+        assert_eq!(pass, RetentionPass { events: 7, keys: 0, rates: 3 });
         assert_eq!(*store.asked.lock().unwrap(), [("events", HOUR), ("keys", 2 * HOUR)]);
     }
 

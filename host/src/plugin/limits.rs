@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use wasmtime::ResourceLimiter;
 
+use crate::domain::{Rate, RateKey};
+
 /// The manifest's `[limits]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -13,6 +15,14 @@ pub struct Limits {
     pub memory: usize,
     /// Calls at the same time, on one host.
     pub concurrency: usize,
+    /// Events in hand at the same time, over all hosts and all types that the plugin handles.
+    pub fleet_concurrency: Option<u32>,
+    /// Attempts of one event type, over all hosts.
+    pub rate: Option<Rate>,
+    /// What of the payload the rate is counted by; without it all events share one count.
+    pub rate_key: Option<RateKey>,
+    /// Its share of a host that has all in hand that it can hold, beside other routes' shares.
+    pub priority: u32,
     /// Log lines a call; each is cut at [`Limits::LOG_LINE_BYTES`].
     pub log_lines: u32,
     /// Bytes of an event's or a follow-up's payload.
@@ -34,6 +44,10 @@ impl Limits {
     pub const MEMORY_MAX: usize = 256 << 20;
     /// The largest `concurrency`: the size of the pool.
     pub const CONCURRENCY_MAX: usize = 1_000;
+    /// The largest `fleet_concurrency`.
+    pub const FLEET_CONCURRENCY_MAX: u32 = 100_000;
+    /// The largest `priority`.
+    pub const PRIORITY_MAX: u32 = 100;
     /// The largest `timeout`.
     pub const TIMEOUT_MAX: Duration = Duration::from_secs(600);
     /// The largest of all sizes of bodies, payloads and checkpoints.
@@ -54,6 +68,10 @@ impl Default for Limits {
             timeout: Duration::from_secs(10),
             memory: 32 << 20,
             concurrency: 64,
+            fleet_concurrency: None,
+            rate: None,
+            rate_key: None,
+            priority: 10,
             log_lines: 100,
             payload: 256 << 10,
             checkpoint: 64 << 10,
@@ -63,6 +81,32 @@ impl Default for Limits {
             response_body: 1 << 20,
         }
     }
+}
+
+/// Reads the manifest's `rate` and `burst`.
+pub(super) fn check_rate(rate: Option<&str>, burst: Option<u32>) -> Result<Option<Rate>, String> {
+    let rate = match (rate, burst) {
+        (Some(text), _) => text.parse::<Rate>().map_err(|error| format!("limits.rate: {error}"))?,
+        (None, Some(_)) => return Err("limits.burst is of a rate: add limits.rate".into()),
+        (None, None) => return Ok(None),
+    };
+    let Some(burst) = burst else { return Ok(Some(rate)) };
+    let with_burst = rate.with_burst(burst).ok_or_else(|| {
+        format!("limits.burst = {burst} is out of range: use 1 up to what {rate} brings in a day")
+    })?;
+    Ok(Some(with_burst))
+}
+
+/// Reads the manifest's `rate_key`.
+pub(super) fn check_rate_key(
+    path: Option<&str>,
+    has_rate: bool,
+) -> Result<Option<RateKey>, String> {
+    let Some(path) = path else { return Ok(None) };
+    if !has_rate {
+        return Err("limits.rate_key is of a rate: add limits.rate".into());
+    }
+    path.parse().map(Some).map_err(|error| format!("limits.rate_key: {error}"))
 }
 
 /// Counts the sum of an instance's memories: a component with several must not multiply its limit.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
 use super::grants::{Grants, HttpGrant, SecretGrant, TransitionGrant};
-use super::limits::Limits;
+use super::limits::{Limits, check_rate, check_rate_key};
 use crate::domain::{EventType, NetworkPattern, RetryPolicy, parse_duration, parse_size};
 
 /// A plugin's manifest, checked.
@@ -94,6 +94,11 @@ struct RawLimits {
     #[serde(default, deserialize_with = "size")]
     memory: Option<u64>,
     concurrency: Option<usize>,
+    fleet_concurrency: Option<u32>,
+    rate: Option<String>,
+    burst: Option<u32>,
+    rate_key: Option<String>,
+    priority: Option<u32>,
     log_lines: Option<u32>,
     #[serde(default, deserialize_with = "size")]
     payload: Option<u64>,
@@ -241,11 +246,17 @@ impl RawLimits {
             within(key, value, 0, max)?;
             usize::try_from(value).map_err(|_| format!("limits.{key} is too large"))
         };
+        let rate = check_rate(self.rate.as_deref(), self.burst)?;
+        let rate_key = check_rate_key(self.rate_key.as_deref(), rate.is_some())?;
         let limits = Limits {
             timeout: self.timeout.unwrap_or(default.timeout),
             memory: usize::try_from(self.memory.unwrap_or(default.memory as u64))
                 .map_err(|_| "limits.memory is too large".to_owned())?,
             concurrency: self.concurrency.unwrap_or(default.concurrency),
+            fleet_concurrency: self.fleet_concurrency,
+            rate,
+            rate_key,
+            priority: self.priority.unwrap_or(default.priority),
             log_lines: self.log_lines.unwrap_or(default.log_lines),
             payload: bytes("payload", self.payload, default.payload)?,
             checkpoint: bytes("checkpoint", self.checkpoint, default.checkpoint)?,
@@ -256,6 +267,10 @@ impl RawLimits {
         };
         within("memory", limits.memory as u64, 1 << 16, Limits::MEMORY_MAX as u64)?;
         within("concurrency", limits.concurrency as u64, 1, Limits::CONCURRENCY_MAX as u64)?;
+        if let Some(max) = limits.fleet_concurrency {
+            within("fleet_concurrency", max.into(), 1, Limits::FLEET_CONCURRENCY_MAX.into())?;
+        }
+        within("priority", limits.priority.into(), 1, Limits::PRIORITY_MAX.into())?;
         within("log_lines", u64::from(limits.log_lines), 0, 10_000)?;
         within("follow_ups", limits.follow_ups as u64, 0, 1_000)?;
         within("requests", u64::from(limits.requests), 0, 10_000)?;
@@ -401,6 +416,11 @@ mod tests {
             [limits]
             timeout = "2s"
             memory = "64MiB"
+            fleet_concurrency = 8
+            rate = "50/s"
+            burst = 10
+            rate_key = "partner.id"
+            priority = 20
             [grants]
             http = ["https://a.example", { origin = "http://127.0.0.1:1", private = true }]
             secrets = ["KEY", { name = "OTHER", expose = true }]
@@ -418,6 +438,10 @@ mod tests {
         )
         .unwrap();
         assert_eq!(manifest.limits.memory, 64 << 20);
+        let rate = manifest.limits.rate.unwrap();
+        assert_eq!((rate.to_string().as_str(), rate.burst()), ("50/s", 10));
+        assert_eq!(manifest.limits.rate_key.unwrap().to_string(), "partner.id");
+        assert_eq!((manifest.limits.fleet_concurrency, manifest.limits.priority), (Some(8), 20));
         assert!(manifest.grants.http[1].private && !manifest.grants.http[0].private);
         assert!(manifest.grants.secret("OTHER").unwrap().expose);
         let deep = serde_json::json!(
@@ -443,6 +467,23 @@ mod tests {
             (&format!("{MINIMAL}[limits]\nmemory = \"1GiB\"\n"), "limits.memory = 1073741824"),
             (&format!("{MINIMAL}[limits]\nconcurrency = 0\n"), "limits.concurrency = 0"),
             (&format!("{MINIMAL}[limits]\nspeed = 1\n"), "unknown field `speed`"),
+            (&format!("{MINIMAL}[limits]\nrate = \"50\"\n"), "limits.rate: \"50\" is no rate"),
+            (&format!("{MINIMAL}[limits]\nrate = 50\n"), "line 4"),
+            (
+                &format!("{MINIMAL}[limits]\nrate = \"1/h\"\nburst = 25\n"),
+                "limits.burst = 25 is out of range",
+            ),
+            (&format!("{MINIMAL}[limits]\nburst = 2\n"), "limits.burst is of a rate"),
+            (&format!("{MINIMAL}[limits]\nrate_key = \"a\"\n"), "limits.rate_key is of a rate"),
+            (
+                &format!("{MINIMAL}[limits]\nrate = \"1/s\"\nrate_key = \"a..b\"\n"),
+                "limits.rate_key: \"a..b\" is no rate_key",
+            ),
+            (
+                &format!("{MINIMAL}[limits]\nfleet_concurrency = 0\n"),
+                "limits.fleet_concurrency = 0",
+            ),
+            (&format!("{MINIMAL}[limits]\npriority = 101\n"), "limits.priority = 101"),
             (
                 &format!("{MINIMAL}[grants]\nhttp = [\"a.b\"]\n"),
                 "grants.http: \"a.b\" is no origin",
@@ -487,10 +528,12 @@ mod tests {
             .filter_map(|rest| rest.split_once("```").map(|(block, _)| block))
             .filter(|block| block.starts_with("# plugin.toml"))
             .collect();
-        assert_eq!(blocks.len(), 2, "the README has another number of manifests");
+        assert_eq!(blocks.len(), 3, "the README has another number of manifests");
         for block in blocks {
             let manifest = parse(block).unwrap_or_else(|error| panic!("{error}"));
-            assert_eq!(manifest.limits, Limits::default());
+            // One shows limits that hold over all hosts, which by default there are none of.
+            let shown = manifest.limits.rate.is_none().then_some(&manifest.limits);
+            assert_eq!(shown.unwrap_or(&Limits::default()), &Limits::default());
             assert_eq!(manifest.retry, RetryPolicy::default());
         }
     }

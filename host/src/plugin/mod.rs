@@ -19,7 +19,7 @@ mod release;
 mod services;
 mod state;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod toolchain;
 
 pub use call::ValidateError;

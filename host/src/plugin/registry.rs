@@ -124,6 +124,12 @@ impl Routes {
         self.by_type.get(event_type).into_iter().flatten().map(|route| &route.release)
     }
 
+    /// The types of each ordered plugin, among which it keeps the order.
+    pub fn ordered(&self) -> impl Iterator<Item = &[EventType]> {
+        let manifests = self.releases.iter().map(|release| release.manifest());
+        manifests.filter(|manifest| manifest.ordered).map(|manifest| manifest.handles.as_slice())
+    }
+
     /// The one release that handles this event, if there is one.
     #[must_use]
     pub fn route(&self, event_type: &EventType, payload: &str) -> Option<&Arc<Release>> {

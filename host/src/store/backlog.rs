@@ -22,8 +22,39 @@ pub(super) const TYPES_MAX: u32 = 500;
 #[async_trait]
 pub trait BacklogStore: Send + Sync {
     /// One entry for each event type that has an event which is not DONE, by name. An event whose
-    /// time has not come, because it is scheduled, is in no number.
+    /// time has not come, because it is scheduled, is in no number. How many are held, nobody knows
+    /// here: see [`backlog_of`].
     async fn backlog(&self) -> Result<Vec<TypeBacklog>, StoreError>;
+
+    /// How many events, of those that are due and among these types of an ordered route, are held by
+    /// an earlier one of their aggregate. Looks at [`BACKLOG_COUNT_MAX`] at most.
+    async fn held(
+        &self,
+        ordered_among: &[EventType],
+    ) -> Result<Vec<(EventType, Count)>, StoreError>;
+}
+
+/// The backlog, with what the order of these routes holds.
+///
+/// # Errors
+/// The store's.
+pub async fn backlog_of<'o>(
+    store: &dyn BacklogStore,
+    ordered: impl IntoIterator<Item = &'o [EventType]>,
+) -> Result<Vec<TypeBacklog>, StoreError> {
+    let mut types = store.backlog().await?;
+    for among in ordered {
+        // Most of the time nothing of them is there.
+        if !types.iter().any(|found| among.contains(&found.event_type)) {
+            continue;
+        }
+        for (event_type, held) in store.held(among).await? {
+            if let Some(found) = types.iter_mut().find(|found| found.event_type == event_type) {
+                found.held = held;
+            }
+        }
+    }
+    Ok(types)
 }
 
 /// A backlog, and when it was read: what is read once is shown for a moment.
@@ -41,6 +72,12 @@ pub struct TypeBacklog {
     pub processing: Count,
     pub retrying: Count,
     pub failed: Count,
+    /// PENDING, and due but for the rate of their route.
+    pub rate_limited: Count,
+    /// Of the pending ones, those that an earlier event of an ordered route holds.
+    pub held: Count,
+    /// Whether the route is paused.
+    pub paused: bool,
     /// The age of the oldest that is PENDING and due, RETRYING or PROCESSING: since it was written,
     /// and if it was never tried, since it was due.
     pub oldest_age: Option<Duration>,
@@ -65,16 +102,21 @@ impl TypeBacklog {
             processing: ZERO,
             retrying: ZERO,
             failed: ZERO,
+            rate_limited: ZERO,
+            held: ZERO,
+            paused: false,
             oldest_age: None,
             unclaimed_for: None,
         }
     }
 
     /// Due for longer than `patience`, and no host is taking it: none has a plugin for it, or
-    /// none lives, or an earlier event of an ordered route holds it.
+    /// none lives, or an earlier event of an ordered route holds it. Paused, it is meant to wait.
     #[must_use]
     pub fn is_untaken(&self, patience: Duration) -> bool {
-        self.processing.number == 0 && self.unclaimed_for.is_some_and(|due| due > patience)
+        !self.paused
+            && self.processing.number == 0
+            && self.unclaimed_for.is_some_and(|due| due > patience)
     }
 }
 
@@ -124,8 +166,60 @@ fn read<R: Columns>(row: &R) -> Result<Tally, ColumnError> {
     })
 }
 
+/// A type with events that wait for its rate: how many, and the age of the oldest.
+pub(super) fn rate_wait<R: Columns>(row: &R) -> Result<(EventType, Count, Duration), StoreError> {
+    let read = |row: &R| {
+        let event_type = row.text("event_type")?.parse().map_err(|e| format!("{e}"))?;
+        let rows: u64 = row.count("tally")?;
+        Ok((event_type, counted(rows), age(row.integer("oldest_micros")?)))
+    };
+    row::field("rate_waiting", read(row))
+}
+
+/// How many of a type were found to be held, of how many that were looked at.
+pub(super) fn held<R: Columns>(rows: &[R]) -> Result<Vec<(EventType, Count)>, StoreError> {
+    let read = |row: &R| {
+        let event_type: EventType = row.text("event_type")?.parse().map_err(|e| format!("{e}"))?;
+        Ok((event_type, row.count::<u64>("held")?, row.count::<u64>("looked")?))
+    };
+    let found = rows.iter().map(|row| row::field("outbox_events", read(row)));
+    let found = found.collect::<Result<Vec<_>, _>>()?;
+    let looked: u64 = found.iter().map(|(.., looked)| looked).sum();
+    let at_least = looked >= u64::from(BACKLOG_COUNT_MAX);
+    let count = |number| Count { number, at_least };
+    Ok(found.into_iter().map(|(event_type, held, _)| (event_type, count(held))).collect())
+}
+
+fn counted(rows: u64) -> Count {
+    Count { number: rows, at_least: rows >= u64::from(BACKLOG_COUNT_MAX) }
+}
+
+/// Puts together what was read of one moment.
+pub(super) fn whole(
+    tallies: &[Tally],
+    rate_waits: Vec<(EventType, Count, Duration)>,
+    paused: &[String],
+) -> Vec<TypeBacklog> {
+    let mut types = sum(tallies);
+    for (event_type, count, age) in rate_waits {
+        let place = match types.binary_search_by(|found| found.event_type.cmp(&event_type)) {
+            Ok(place) => place,
+            Err(place) => {
+                types.insert(place, TypeBacklog::none(event_type));
+                place
+            }
+        };
+        types[place].rate_limited = count;
+        types[place].oldest_age = types[place].oldest_age.max(Some(age));
+    }
+    for found in &mut types {
+        found.paused = paused.iter().any(|paused| paused == found.event_type.as_str());
+    }
+    types
+}
+
 /// Puts the tallies together. A status whose tallies reach the bound was not counted to its end.
-pub(super) fn sum(tallies: &[Tally]) -> Vec<TypeBacklog> {
+fn sum(tallies: &[Tally]) -> Vec<TypeBacklog> {
     let full = |status: EventStatus| {
         let of_status = tallies.iter().filter(|tally| tally.status == status);
         of_status.map(|tally| tally.rows).sum::<u64>() >= u64::from(BACKLOG_COUNT_MAX)

@@ -9,12 +9,14 @@ const SQLITE: &[(i64, &str, &str)] = &[
     (1, "outbox", include_str!("../../../migrations/sqlite/0001_outbox.sql")),
     (2, "operators", include_str!("../../../migrations/sqlite/0002_operators.sql")),
     (3, "control", include_str!("../../../migrations/sqlite/0003_control.sql")),
+    (10, "limits", include_str!("../../../migrations/sqlite/0010_limits.sql")),
 ];
 
 const POSTGRES: &[(i64, &str, &str)] = &[
     (1, "outbox", include_str!("../../../migrations/postgres/0001_outbox.sql")),
     (2, "operators", include_str!("../../../migrations/postgres/0002_operators.sql")),
     (3, "control", include_str!("../../../migrations/postgres/0003_control.sql")),
+    (10, "limits", include_str!("../../../migrations/postgres/0010_limits.sql")),
 ];
 
 pub(super) fn sqlite() -> Migrator {

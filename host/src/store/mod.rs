@@ -16,6 +16,7 @@ mod dispatching;
 mod error;
 mod fault;
 mod gather;
+mod limiting;
 mod maintaining;
 mod migrate;
 mod open;
@@ -35,7 +36,7 @@ mod writes;
 pub use accepting::{
     AcceptEvents, AcceptStore, AcceptWithdrawal, Accepted, AcceptedEvents, Answer, IdempotencyClaim,
 };
-pub use backlog::{BACKLOG_COUNT_MAX, Backlog, BacklogStore, Count, TypeBacklog};
+pub use backlog::{BACKLOG_COUNT_MAX, Backlog, BacklogStore, Count, TypeBacklog, backlog_of};
 pub use checkpointing::CheckpointStore;
 pub use controlling::{ControlChange, ControlNote, ControlStore, RouteControl};
 pub use dispatching::{
@@ -43,6 +44,7 @@ pub use dispatching::{
 };
 pub use error::StoreError;
 pub use fault::StoreFault;
+pub use limiting::{Bucket, FleetLimit, LimitStore, LimitedClaim, RouteLimits};
 pub use maintaining::MaintainStore;
 pub use open::{OpenError, PostgresUrl, StoreOptions, StoreUrl, StoreUrlError, open};
 pub use operating::{OperateStore, counters};
@@ -67,6 +69,7 @@ pub trait Store:
     + ControlStore
     + BacklogStore
     + RepairStore
+    + LimitStore
 {
 }
 
@@ -81,5 +84,6 @@ impl<T> Store for T where
         + ControlStore
         + BacklogStore
         + RepairStore
+        + LimitStore
 {
 }

@@ -144,11 +144,11 @@ impl<'f> Plan<'f> {
     }
 
     /// Takes the steps that the chain gave evidence for, all or none.
-    pub(super) fn conclude(&mut self, request: &Conclude) -> Concluded {
+    pub(super) fn conclude(&mut self, request: &Conclude, traceparent: Option<&str>) -> Concluded {
         if self.withdrawal(request.withdrawal).is_none() {
             return Concluded::NotFound;
         }
-        let cause = Cause { evidence: Some(&request.evidence), traceparent: None };
+        let cause = Cause { evidence: Some(&request.evidence), traceparent };
         let mut changed = false;
         for transition in &request.transitions {
             match self.step(request.withdrawal, transition, cause) {

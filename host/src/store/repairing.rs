@@ -24,6 +24,13 @@ pub trait RepairStore: Send + Sync {
         event: EventId,
         ordered_among: &[EventType],
     ) -> Result<Option<EventId>, StoreError>;
+
+    /// The same of several events: those of them that wait, and for which.
+    async fn holders(
+        &self,
+        events: &[EventId],
+        ordered_among: &[EventType],
+    ) -> Result<Vec<(EventId, EventId)>, StoreError>;
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

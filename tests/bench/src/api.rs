@@ -29,6 +29,7 @@ pub(crate) async fn run(arguments: ApiArguments) -> Fallible<()> {
         control: Arc::clone(&store) as _,
         backlog: Arc::clone(&store) as _,
         repair: Arc::clone(&store) as _,
+        rates: Arc::clone(&store) as _,
         ordered: Arc::new(Registry::new(Routes::default())),
         backlog_seen: BacklogJob::channel().1,
         registry: Arc::new(Registry::new(Routes::default())),

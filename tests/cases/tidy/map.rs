@@ -17,12 +17,13 @@ const IMPORTS: [(&str, &[&str]); 9] = [
 ];
 
 /// The store's traits, but for the one that is `chain`'s.
-const STORES_OF_OTHERS: [&str; 8] = [
+const STORES_OF_OTHERS: [&str; 9] = [
     "AcceptStore",
     "BacklogStore",
     "CheckpointStore",
     "ControlStore",
     "DispatchStore",
+    "LimitStore",
     "MaintainStore",
     "OperateStore",
     "RetainStore",

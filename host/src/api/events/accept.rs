@@ -14,6 +14,7 @@ use crate::store::{AcceptEvents, Accepted, AcceptedEvents, Answer, IdempotencyCl
 
 use super::super::answer::{answer_repeat, respond};
 use super::super::auth::Caller;
+use super::super::back_pressure::check_events;
 use super::super::body::read_body;
 use super::super::idempotency;
 use super::super::problem::{Problem, ProblemKind};
@@ -62,14 +63,17 @@ pub(in crate::api) async fn accept_events(
         now: chrono::Utc::now(),
         traceparent: &traceparent::from_headers(&headers),
     };
-    let errors = match read_events(&sent, &rules) {
-        Ok(events) => return accept(&shared, events, sent.is_batch(), claim).await,
-        Err(errors) => errors,
+    let refused = match read_events(&sent, &rules) {
+        Ok(events) => match check_events(&shared, &events) {
+            Ok(()) => return accept(&shared, events, sent.is_batch(), claim).await,
+            Err(problem) => problem,
+        },
+        Err(errors) => Problem::with_errors(ProblemKind::InvalidFields, errors),
     };
     // Time goes on: what was accepted while it was valid is still answered as it was.
     match shared.api.accept.find_answer(&claim).await? {
         Some(accepted) => answer_repeat(accepted, REUSED),
-        None => Err(Problem::with_errors(ProblemKind::InvalidFields, errors)),
+        None => Err(refused),
     }
 }
 

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use http::Uri;
 
+use crate::domain::OutboxEvent;
 use crate::store::{EventFilter, Page};
 
 use super::super::page::{List, PageView};
@@ -11,6 +12,7 @@ use super::super::problem::Problem;
 use super::super::query::Query;
 use super::super::state::Shared;
 use super::super::view::EventView;
+use super::waits::waits;
 
 pub(in crate::api) async fn list_events(
     State(shared): State<Shared>,
@@ -18,7 +20,12 @@ pub(in crate::api) async fn list_events(
 ) -> Result<Json<PageView<EventView>>, Problem> {
     let (filter, page) = read_query(&uri)?;
     let rows = shared.api.operate.events(&filter, page).await?;
-    Ok(Json(List::Events.view(page, rows, |row| row.id.as_uuid(), Into::into)))
+    let waits = waits(&shared, &rows).await?;
+    let view = |row: OutboxEvent| {
+        let waits = waits.get(&row.id).cloned().unwrap_or_default();
+        EventView::new(row, waits)
+    };
+    Ok(Json(List::Events.view(page, rows, |row| row.id.as_uuid(), view)))
 }
 
 fn read_query(uri: &Uri) -> Result<(EventFilter, Page), Problem> {

@@ -9,6 +9,7 @@ mod reason;
 mod replay;
 mod sent;
 mod skip;
+mod waits;
 
 pub(super) use accept::accept_events;
 pub(super) use cancel::cancel_event;

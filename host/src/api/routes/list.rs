@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::domain::EventType;
 use crate::plugin::{Release, Routes};
-use crate::store::{Count, RouteControl, TypeBacklog};
+use crate::store::{Count, RouteControl, TypeBacklog, backlog_of};
 
 use super::super::problem::Problem;
 use super::super::query::Query;
@@ -33,6 +33,8 @@ struct RouteView {
     processing: CountView,
     retrying: CountView,
     failed: CountView,
+    rate_limited: CountView,
+    held: CountView,
     oldest_age_ms: Option<u64>,
     untaken: bool,
 }
@@ -50,6 +52,11 @@ struct HandlerView {
     release_digest: String,
     network: Option<String>,
     ordered: bool,
+    /// As in the manifest, such as `50/s`.
+    rate: Option<String>,
+    rate_key: Option<String>,
+    fleet_concurrency: Option<u32>,
+    priority: u32,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -64,8 +71,8 @@ pub(in crate::api) async fn list_routes(
 ) -> Result<Json<RouteListView>, Problem> {
     Query::new(&uri).finish()?;
     let controls = shared.api.control.route_controls().await?;
-    let backlog = shared.api.backlog.backlog().await?;
     let routes = shared.api.registry.current();
+    let backlog = backlog_of(&*shared.api.backlog, routes.ordered()).await?;
     let patience = shared.api.limits.untaken_after;
 
     let mut items: BTreeMap<EventType, RouteView> = BTreeMap::new();
@@ -100,6 +107,8 @@ impl RouteView {
             processing: CountView::default(),
             retrying: CountView::default(),
             failed: CountView::default(),
+            rate_limited: CountView::default(),
+            held: CountView::default(),
             oldest_age_ms: None,
             untaken: false,
         }
@@ -110,6 +119,8 @@ impl RouteView {
         self.processing = backlog.processing.into();
         self.retrying = backlog.retrying.into();
         self.failed = backlog.failed.into();
+        self.rate_limited = backlog.rate_limited.into();
+        self.held = backlog.held.into();
         let millis = |age: std::time::Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
         self.oldest_age_ms = backlog.oldest_age.map(millis);
     }
@@ -133,6 +144,10 @@ fn handler(release: &Release) -> HandlerView {
         release_digest: release.digest().to_owned(),
         network: manifest.network.as_ref().map(|network| network.as_str().to_owned()),
         ordered: manifest.ordered,
+        rate: manifest.limits.rate.map(|rate| rate.to_string()),
+        rate_key: manifest.limits.rate_key.as_ref().map(ToString::to_string),
+        fleet_concurrency: manifest.limits.fleet_concurrency,
+        priority: manifest.limits.priority,
     }
 }
 

@@ -155,6 +155,31 @@ async fn only_an_event_that_has_not_begun_and_is_no_withdrawals_is_cancelled() {
     assert_eq!(reply.json()["detail"], detail);
 }
 
+#[tokio::test]
+async fn what_an_event_waits_for_is_shown_in_the_list_too() {
+    let host = host();
+    hand_in(&host, "\"k\"", &json!({"events": [an_event(), an_event(), an_event()]})).await;
+    let ids = [0, 1, 2].map(|n| rows(&host)[n].event.id);
+    let bucket = crate::store::Bucket { plugin: "order-mail".into(), key: "p7".into() };
+    host.store.rows.lock().unwrap().rate_waits.insert(ids[0], bucket);
+    let list = host.get("/v1/events").await.json();
+    let of = |id: crate::domain::EventId| {
+        let items = list["items"].as_array().unwrap().iter();
+        items.clone().find(|item| item["id"] == id.to_string()).unwrap().clone()
+    };
+    assert_eq!(of(ids[0])["held_by"], Value::Null);
+    assert_eq!(of(ids[0])["waits_for"], "rate limit of order-mail");
+    assert_eq!(of(ids[1])["held_by"], ids[0].to_string());
+    assert_eq!(of(ids[2])["held_by"], ids[1].to_string());
+    assert_eq!(of(ids[2])["waits_for"], Value::Null);
+    let one = host.get(&format!("/v1/events/{}", ids[0])).await.json();
+    assert_eq!(one["event"]["waits_for"], "rate limit of order-mail");
+    // Which is about PENDING ones only.
+    host.store.rows.lock().unwrap().events[1].event.state = EventState::Done;
+    let list = host.get("/v1/events?status=DONE").await.json();
+    assert_eq!(list["items"][0]["held_by"], Value::Null);
+}
+
 /// The README's commands, as a shell runs them, against a server.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_readmes_curl_hands_events_in_and_cancels_one() {

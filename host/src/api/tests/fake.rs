@@ -27,6 +27,7 @@ pub(super) struct Rows {
     pub(super) transitions: Vec<TransitionRecord>,
     pub(super) transactions: Vec<SignedTransaction>,
     pub(super) backlog: Vec<TypeBacklog>,
+    pub(super) rate_waits: HashMap<EventId, Bucket>,
     controls: Vec<RouteControl>,
     answers: HashMap<(String, String), (String, Answer)>,
 }
@@ -284,6 +285,36 @@ impl BacklogStore for FakeStore {
         self.works().await?;
         Ok(self.rows.lock().unwrap().backlog.clone())
     }
+
+    async fn held(&self, _: &[EventType]) -> Result<Vec<(EventType, Count)>, StoreError> {
+        Ok(Vec::new())
+    }
+}
+
+#[async_trait]
+impl LimitStore for FakeStore {
+    async fn claim_limited(
+        &self,
+        _: Claim<'_>,
+        _: std::sync::Arc<dyn RouteLimits>,
+    ) -> Result<LimitedClaim, StoreError> {
+        Ok(LimitedClaim::default())
+    }
+
+    async fn rate_waits(&self, events: &[EventId]) -> Result<Vec<(EventId, Bucket)>, StoreError> {
+        self.works().await?;
+        let rows = self.rows.lock().unwrap();
+        let waits = |id: &EventId| Some((*id, rows.rate_waits.get(id)?.clone()));
+        Ok(events.iter().filter_map(waits).collect())
+    }
+
+    async fn end_rate_waits(&self, _: &EventType, _: u32) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    async fn delete_idle_rates(&self, _: u32) -> Result<u64, StoreError> {
+        Ok(0)
+    }
 }
 
 /// So many pending events, the oldest of them due for so many seconds.
@@ -295,6 +326,9 @@ pub(super) fn a_backlog(event_type: &str, pending: u64, age_s: Option<u64>) -> T
         processing: count(0),
         retrying: count(0),
         failed: count(0),
+        rate_limited: count(0),
+        held: count(0),
+        paused: false,
         oldest_age: age_s.map(Duration::from_secs),
         unclaimed_for: age_s.map(Duration::from_secs),
     }
@@ -363,6 +397,18 @@ impl RepairStore for FakeStore {
             _ => ordered_among.contains(&row.event_type),
         };
         Ok(earlier.filter(open).last().map(|row| row.id))
+    }
+
+    async fn holders(
+        &self,
+        events: &[EventId],
+        ordered_among: &[EventType],
+    ) -> Result<Vec<(EventId, EventId)>, StoreError> {
+        let mut holders = Vec::new();
+        for event in events {
+            holders.extend(self.held_by(*event, ordered_among).await?.map(|by| (*event, by)));
+        }
+        Ok(holders)
     }
 }
 

@@ -89,6 +89,7 @@ fn host_with(limits: Limits) -> Host {
         registry: Arc::new(crate::plugin::Registry::new(crate::plugin::Routes::default())),
         metrics: Arc::new(|| "tidegate_up 1\n".to_owned()),
         repair: store.clone(),
+        rates: store.clone(),
         ordered: Arc::new(FakeOrder),
         judge: judge.clone(),
         tokens,

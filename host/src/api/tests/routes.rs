@@ -92,6 +92,29 @@ async fn an_old_backlog_of_what_withdrawals_write_is_answered_with_429() {
 }
 
 #[tokio::test]
+async fn an_old_backlog_of_their_own_type_refuses_events() {
+    let limits = Limits { backlog_age_max: Some(Duration::from_secs(60)), ..Limits::default() };
+    let host = host_with(limits);
+    let seen = |event_type: &str, age| {
+        let types = vec![fake::a_backlog(event_type, 1, Some(age))];
+        host.backlog
+            .send_replace(crate::store::Backlog { read_at: std::time::Instant::now(), types });
+    };
+    let hand_in = async |key: &str| host.send(events(key, an_event().to_string())).await;
+    seen("PARTNER_SYNC_REQUESTED", 1_000);
+    assert_eq!(hand_in("\"a\"").await.status, 201);
+    seen("ORDER_PAID", 61);
+    let reply = hand_in("\"b\"").await;
+    assert_eq!((reply.status.as_u16(), reply.header("retry-after")), (429, "15"));
+    assert_eq!(reply.json()["type"], "/problems/backlog-too-old");
+    assert_eq!(host.store.rows.lock().unwrap().events.len(), 1);
+    assert_eq!(hand_in("\"a\"").await.status, 201, "a repeat is answered as before");
+    assert_eq!(host.submit("\"w\"", &a_body()).await.status, 201);
+    seen("ORDER_PAID", 10);
+    assert_eq!(hand_in("\"b\"").await.status, 201);
+}
+
+#[tokio::test]
 async fn without_a_bound_no_backlog_refuses_anything() {
     let host = host();
     let types = vec![fake::a_backlog("PARTNER_SYNC_REQUESTED", 1, Some(1_000_000))];

@@ -40,6 +40,8 @@ pub struct DispatchConfig {
     pub batch: u32,
     /// So many lost hosts make an event poison.
     pub interruptions_max: u32,
+    /// Attempts that this host makes at once, over all routes.
+    pub attempts_max: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,6 +172,8 @@ pub(super) fn read_dispatch(root: &mut Section<'_>) -> DispatchConfig {
         interruptions_max: u32::try_from(section.integer("interruptions_max", 20, 1..=1_000))
             .unwrap_or(20),
         batch: u32::try_from(batch).unwrap_or(CLAIM_MAX),
+        attempts_max: u32::try_from(section.integer("attempts_max", 1_000, 1..=100_000))
+            .unwrap_or(1_000),
     };
     section.finish();
     config

@@ -13,7 +13,7 @@ use super::error::ConfigError;
 const PREFIX: &str = "TIDEGATE_";
 
 /// The keys that a variable can set.
-pub(super) const VARIABLES: [&str; 26] = [
+pub(super) const VARIABLES: [&str; 28] = [
     "listen",
     "http.body_max",
     "http.request_timeout",
@@ -30,7 +30,9 @@ pub(super) const VARIABLES: [&str; 26] = [
     "dispatch.lease",
     "dispatch.poll",
     "dispatch.grace",
+    "dispatch.interruptions_max",
     "dispatch.batch",
+    "dispatch.attempts_max",
     "retention.finished_events",
     "retention.idempotency_keys",
     "broker.kind",

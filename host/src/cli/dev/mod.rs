@@ -93,6 +93,7 @@ async fn run_host(
             grace: Duration::from_secs(5),
             batch: 200,
             interruptions_max: 20,
+            attempts_max: 1_000,
         },
         retention: Retention::default(),
     })

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::lane::Slot;
 use super::{JOB, Shared};
 use crate::domain::{OutboxEvent, Outcome, Timestamp, decide};
 use crate::plugin::Release;
@@ -22,7 +23,7 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    pub(super) async fn run(self, slot: OwnedSemaphorePermit) {
+    pub(super) async fn run(self, slot: Slot) {
         let started_at = Timestamp::from(std::time::SystemTime::now());
         let clock = Instant::now();
         let job = &self.shared.job;

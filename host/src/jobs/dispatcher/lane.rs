@@ -8,17 +8,24 @@ use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
 use super::attempt::Attempt;
+use super::gate::Places;
+use super::limits::TypeLimits;
 use super::{JOB, Shared};
 use crate::domain::{Decision, EventState, EventType, OutboxEvent};
 use crate::jobs::cycle;
 use crate::plugin::Release;
-use crate::store::{AttemptRecord, Claim, LeaseRef, Settlement, StoreError};
+use crate::store::{
+    AttemptRecord, CLAIM_MAX, Claim, LeaseRef, LimitedClaim, Settlement, StoreError,
+};
 
 /// How long a lane waits for more free slots before it claims with those it has. Claims of half a
 /// batch cost the database a third less for each event than claims of a fifth.
 const GATHER: Duration = Duration::from_millis(5);
 /// The pause after events had to be given back.
 const GIVEN_BACK_PAUSE: Duration = Duration::from_millis(50);
+
+/// The shortest pause of a lane whose rate leaves no room: more often is no use to anybody.
+const LIMITED_PAUSE_MIN: Duration = Duration::from_millis(1);
 
 /// How long an event waits that no plugin selects. A plugin that does may come any time.
 const UNSELECTED_PAUSE: Duration = Duration::from_secs(60);
@@ -42,12 +49,20 @@ struct Claimer {
     attempts: TaskTracker,
 }
 
+/// The right to one more attempt: of the plugin, and of the host.
+pub(super) struct Slot {
+    _plugin: OwnedSemaphorePermit,
+    _host: Places,
+}
+
 /// What a pass of the lane came to.
 enum Pass {
     /// As many events as asked for: there may be more.
     Full,
     /// Nothing more is due now.
     Empty,
+    /// Nothing more may go now; in so long something that waits for its rate may.
+    Limited(Duration),
     /// Some found no place and were given back.
     GivenBack,
     /// No plugin handles the type any more.
@@ -73,6 +88,7 @@ impl Lane {
         let mut wakeups = shared.job.store.wakeups();
         let mut settled = shared.settled.subscribe();
         let mut failures = 0;
+        claimer.end_rate_waits().await;
         loop {
             // Seen before the claim, so that a hint that comes during it is not lost.
             wakeups.borrow_and_update();
@@ -88,6 +104,10 @@ impl Lane {
                 Ok(Pass::Empty) => {
                     failures = 0;
                     poll
+                }
+                Ok(Pass::Limited(wait)) => {
+                    failures = 0;
+                    wait.min(poll)
                 }
                 Ok(Pass::GivenBack) => {
                     tokio::time::sleep(GIVEN_BACK_PAUSE).await;
@@ -107,7 +127,7 @@ impl Lane {
             tokio::select! {
                 () = shared.stop.cancelled() => {}
                 _ = wakeups.changed() => shared.job.metrics.woken(),
-                _ = settled.changed(), if claimer.is_ordered() => {}
+                _ = settled.changed(), if claimer.waits_for_settled() => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
@@ -129,9 +149,32 @@ impl Lane {
 }
 
 impl Claimer {
-    fn is_ordered(&self) -> bool {
+    /// Whether what is settled may let another event go: the next of an aggregate, or one more of
+    /// a fleet that has its fill in hand.
+    fn waits_for_settled(&self) -> bool {
         let routes = self.shared.job.registry.current();
-        routes.of_type(&self.event_type).any(|release| release.manifest().ordered)
+        routes.of_type(&self.event_type).any(|release| {
+            let manifest = release.manifest();
+            manifest.ordered || manifest.limits.fleet_concurrency.is_some()
+        })
+    }
+
+    /// Lets go what waits for a rate that the manifest no longer has. What is missed comes by
+    /// itself, within the hour.
+    async fn end_rate_waits(&self) {
+        let job = &self.shared.job;
+        let routes = job.registry.current();
+        while !self.shared.stop.is_cancelled() && !TypeLimits::have_rate(&routes, &self.event_type)
+        {
+            match job.limits.end_rate_waits(&self.event_type, CLAIM_MAX).await {
+                Ok(ended) if ended >= u64::from(CLAIM_MAX) => {}
+                Ok(_) => return,
+                Err(error) => {
+                    tracing::warn!(job = JOB, event_type = %self.event_type, %error, "what waits for a rate was not let go");
+                    return;
+                }
+            }
+        }
     }
 
     /// Waits for slots and claims once. None after the stop: then nothing is claimed.
@@ -148,16 +191,17 @@ impl Claimer {
     }
 
     /// Waits for a slot of the plugin that has most of them free, and takes what else is free. Half
-    /// of a batch is worth a short wait: claims of one event each would be slow.
-    async fn wait_for_slots(&self) -> Option<(Arc<Release>, Vec<OwnedSemaphorePermit>)> {
+    /// of a batch is worth a short wait: claims of one event each would be slow. Then waits for as
+    /// many places on this host, or for fewer.
+    async fn wait_for_slots(&self) -> Option<(Arc<Release>, Vec<Slot>)> {
         let routes = self.shared.job.registry.current();
         let release = routes
             .of_type(&self.event_type)
             .max_by_key(|release| release.slots().available_permits())?;
         let slots = release.slots();
+        let limits = &release.manifest().limits;
         let first = Arc::clone(slots).acquire_owned().await.ok()?;
-        let most =
-            (self.shared.job.config.batch as usize).min(release.manifest().limits.concurrency);
+        let most = (self.shared.job.config.batch as usize).min(limits.concurrency);
         let wanted = u32::try_from(most / 2).unwrap_or(1);
         let mut taken = vec![first];
         if wanted > 1 {
@@ -174,13 +218,18 @@ impl Claimer {
                 Err(_) => break,
             }
         }
-        Some((Arc::clone(release), taken))
+        let count = u32::try_from(taken.len()).unwrap_or(u32::MAX);
+        let mut places = self.shared.gate.enter(&self.event_type, limits.priority, count).await;
+        let slots = taken
+            .into_iter()
+            .map_while(|plugin| places.split().map(|host| Slot { _plugin: plugin, _host: host }));
+        Some((Arc::clone(release), slots.collect()))
     }
 
     async fn claim(
         &self,
         release: &Arc<Release>,
-        mut slots: Vec<OwnedSemaphorePermit>,
+        mut slots: Vec<Slot>,
     ) -> Result<Pass, StoreError> {
         let job = &self.shared.job;
         let manifest = release.manifest();
@@ -192,10 +241,19 @@ impl Claimer {
             lease_for: job.config.lease,
             ordered_among: if manifest.ordered { &manifest.handles } else { &[] },
         };
-        let events = job.store.claim(claim).await?;
-        job.metrics.claimed(&self.event_type, events.len());
-        let full = events.len() >= limit as usize;
         let routes = job.registry.current();
+        let LimitedClaim { events, put_aside, more, next_in } =
+            match TypeLimits::of(&routes, &self.event_type) {
+                Some(limits) => job.limits.claim_limited(claim, limits).await?,
+                None => {
+                    LimitedClaim { events: job.store.claim(claim).await?, ..Default::default() }
+                }
+            };
+        job.metrics.claimed(&self.event_type, events.len());
+        job.metrics.rate_limited(&self.event_type, put_aside);
+        let full = more || events.len() >= limit as usize;
+        // What has room and was not taken, because it is held, does not go at once.
+        let next_in = next_in.filter(|wait| !wait.is_zero() || !events.is_empty());
         let mut given_back = Vec::new();
         for event in events {
             let EventState::Processing(lease) = &event.state else { continue };
@@ -212,20 +270,25 @@ impl Claimer {
             self.shared.job.store.release(&given_back).await?;
             return Ok(Pass::GivenBack);
         }
-        Ok(if full { Pass::Full } else { Pass::Empty })
+        Ok(match next_in {
+            _ if full => Pass::Full,
+            Some(wait) => Pass::Limited(wait.max(LIMITED_PAUSE_MIN)),
+            None => Pass::Empty,
+        })
     }
 
     /// A slot of the chosen release: one of those that the claim was made for, where it fits.
     fn slot(
         chosen: &Arc<Release>,
         claimed_for: &Arc<Release>,
-        slots: &mut Vec<OwnedSemaphorePermit>,
-    ) -> Option<OwnedSemaphorePermit> {
+        slots: &mut Vec<Slot>,
+    ) -> Option<Slot> {
+        let slot = slots.pop()?;
         if Arc::ptr_eq(chosen, claimed_for) {
-            slots.pop()
-        } else {
-            Semaphore::try_acquire_owned(Arc::clone(chosen.slots())).ok()
+            return Some(slot);
         }
+        let plugin = Semaphore::try_acquire_owned(Arc::clone(chosen.slots())).ok()?;
+        Some(Slot { _plugin: plugin, ..slot })
     }
 
     /// Puts an event off that no plugin of its type selects: given back at once, enough of them
@@ -253,13 +316,7 @@ impl Claimer {
         let _ = self.settlements.send(settlement).await;
     }
 
-    fn start(
-        &self,
-        event: OutboxEvent,
-        lease: LeaseRef,
-        release: Arc<Release>,
-        slot: OwnedSemaphorePermit,
-    ) {
+    fn start(&self, event: OutboxEvent, lease: LeaseRef, release: Arc<Release>, slot: Slot) {
         let lost = self.shared.in_hand.add(lease);
         let attempt = Attempt {
             shared: Arc::clone(&self.shared),

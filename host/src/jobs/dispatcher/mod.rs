@@ -6,9 +6,13 @@
 //! the next one, so commits are shared without waiting for company.
 
 mod attempt;
+mod gate;
 mod in_hand;
 mod lane;
+mod limits;
 mod settler;
+#[cfg(test)]
+mod sharing_tests;
 #[cfg(test)]
 mod tests;
 
@@ -23,7 +27,8 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::{EventType, HostId};
 use crate::jobs::Metrics;
 use crate::plugin::{Registry, SandboxEngine, Services};
-use crate::store::DispatchStore;
+use crate::store::{DispatchStore, LimitStore};
+use gate::Gate;
 use in_hand::InHand;
 use lane::Lane;
 
@@ -43,6 +48,9 @@ pub struct DispatchConfig {
     pub grace: Duration,
     /// Events in one claim at most.
     pub batch: u32,
+    /// Attempts that this host makes at once, over all routes; then their priorities decide whose
+    /// is the next.
+    pub attempts_max: u32,
 }
 
 impl Default for DispatchConfig {
@@ -52,12 +60,15 @@ impl Default for DispatchConfig {
             poll: Duration::from_secs(1),
             grace: Duration::from_secs(10),
             batch: 500,
+            // As many as there are instances.
+            attempts_max: 1_000,
         }
     }
 }
 
 pub struct DispatcherJob {
     pub store: Arc<dyn DispatchStore>,
+    pub limits: Arc<dyn LimitStore>,
     pub registry: Arc<Registry>,
     pub engine: SandboxEngine,
     pub services: Services,
@@ -70,6 +81,7 @@ pub struct DispatcherJob {
 struct Shared {
     job: DispatcherJob,
     in_hand: InHand,
+    gate: Arc<Gate>,
     /// Changes with each settled batch: on an ordered route the next event of an aggregate is free
     /// only then.
     settled: watch::Sender<u64>,
@@ -85,6 +97,7 @@ impl DispatcherJob {
         tracing::info!(job = JOB, host = %self.host, "started");
         let grace = self.config.grace;
         let shared = Arc::new(Shared {
+            gate: Gate::new(self.config.attempts_max),
             job: self,
             in_hand: InHand::default(),
             settled: watch::Sender::new(0),

@@ -1,6 +1,6 @@
 //! The dispatcher's parts, against a store that a test holds in its hand.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,10 +8,12 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::gate::Gate;
 use super::in_hand::{self, InHand};
 use super::{DispatchConfig, DispatcherJob, Shared, settler};
 use crate::domain::{
-    Aggregate, Decision, EventId, HostId, LeaseToken, OutboxEvent, Receipt, Timestamp,
+    Aggregate, Decision, EventId, EventState, EventType, HostId, Lease, LeaseToken, OutboxEvent,
+    Receipt, Timestamp,
 };
 use crate::jobs::BrokerMessaging;
 use crate::jobs::testing::away;
@@ -19,11 +21,18 @@ use crate::plugin::{
     CheckpointError, Registry, Routes, SandboxEngine, SecretSource, ServiceError, Services, Work,
 };
 use crate::store::{
-    AttemptRecord, Claim, DispatchStore, LeaseRef, Settled, Settlement, StoreError,
+    AttemptRecord, Bucket, Claim, DispatchStore, LeaseRef, LimitStore, LimitedClaim, RouteLimits,
+    Settled, Settlement, StoreError,
 };
 
 /// Fails as often as it is told, and notes the batches that it settled.
-struct HandStore {
+pub(super) struct HandStore {
+    /// Whether there are always as many events of a type as are asked for.
+    pub(super) endless: bool,
+    /// What was claimed, by type.
+    pub(super) claimed: Mutex<BTreeMap<EventType, u32>>,
+    /// What limited claims are answered.
+    pub(super) limited: Mutex<VecDeque<LimitedClaim>>,
     failures: Mutex<u32>,
     settled: Mutex<Vec<Vec<LeaseRef>>>,
     extended: Mutex<VecDeque<Vec<EventId>>>,
@@ -32,19 +41,60 @@ struct HandStore {
 
 impl HandStore {
     fn failing(times: u32) -> Arc<Self> {
-        Arc::new(Self {
-            failures: Mutex::new(times),
+        Arc::new(Self { failures: Mutex::new(times), ..Self::new() })
+    }
+
+    pub(super) fn new() -> Self {
+        Self {
+            endless: false,
+            claimed: Mutex::default(),
+            limited: Mutex::default(),
+            failures: Mutex::new(0),
             settled: Mutex::default(),
             extended: Mutex::default(),
             wakeup: watch::Sender::new(0),
-        })
+        }
+    }
+}
+
+/// An event that was just claimed.
+pub(super) fn an_event(event_type: &EventType) -> OutboxEvent {
+    let now = Timestamp::from(std::time::SystemTime::now());
+    OutboxEvent {
+        id: EventId::generate(),
+        aggregate: Aggregate::new("ORDER", "1").unwrap(),
+        event_type: event_type.clone(),
+        payload: r#"{"partner_id": "p7"}"#.into(),
+        idempotency_key: uuid::Uuid::now_v7(),
+        state: EventState::Processing(Lease {
+            locked_by: HostId::generate("test"),
+            locked_until: now + chrono::TimeDelta::seconds(60),
+            token: LeaseToken(1),
+        }),
+        attempt_count: 0,
+        interruption_count: 0,
+        deferral_count: 0,
+        outcome_unknown: false,
+        last_error: None,
+        detail: None,
+        release_digest: None,
+        available_at: now,
+        valid_until: None,
+        traceparent: None,
+        created_at: now,
+        updated_at: now,
     }
 }
 
 #[async_trait]
 impl DispatchStore for HandStore {
-    async fn claim(&self, _: Claim<'_>) -> Result<Vec<OutboxEvent>, StoreError> {
-        Ok(Vec::new())
+    async fn claim(&self, request: Claim<'_>) -> Result<Vec<OutboxEvent>, StoreError> {
+        if !self.endless {
+            return Ok(Vec::new());
+        }
+        let mut claimed = self.claimed.lock().unwrap();
+        *claimed.entry(request.event_type.clone()).or_default() += request.limit;
+        Ok((0..request.limit).map(|_| an_event(request.event_type)).collect())
     }
 
     async fn extend(&self, _: &[LeaseRef], _: Duration) -> Result<Vec<EventId>, StoreError> {
@@ -71,6 +121,37 @@ impl DispatchStore for HandStore {
     }
 }
 
+#[async_trait]
+impl LimitStore for HandStore {
+    async fn claim_limited(
+        &self,
+        request: Claim<'_>,
+        limits: Arc<dyn RouteLimits>,
+    ) -> Result<LimitedClaim, StoreError> {
+        let payload = r#"{"partner_id": "p7"}"#;
+        assert_eq!(limits.bucket(payload).unwrap().key, "p7");
+        assert_eq!(limits.rate("p").unwrap().to_string(), "50/s");
+        assert_eq!(limits.plugins(), ["p"]);
+        let answer = self.limited.lock().unwrap().pop_front().unwrap_or_default();
+        let claimed = u32::try_from(answer.events.len()).unwrap();
+        let mut all = self.claimed.lock().unwrap();
+        *all.entry(request.event_type.clone()).or_default() += claimed;
+        Ok(answer)
+    }
+
+    async fn rate_waits(&self, _: &[EventId]) -> Result<Vec<(EventId, Bucket)>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn end_rate_waits(&self, _: &EventType, _: u32) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    async fn delete_idle_rates(&self, _: u32) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+}
+
 struct Nothing;
 
 impl SecretSource for Nothing {
@@ -91,27 +172,39 @@ impl crate::plugin::Checkpoints for Nothing {
 }
 
 fn shared(store: &Arc<HandStore>, lease: Duration) -> Arc<Shared> {
+    let config = DispatchConfig { lease, ..DispatchConfig::default() };
+    Arc::new(Shared {
+        job: job(store, SandboxEngine::start().unwrap(), Routes::default(), config),
+        in_hand: InHand::default(),
+        gate: Gate::new(10),
+        settled: watch::Sender::new(0),
+        stop: CancellationToken::new(),
+        interrupt: CancellationToken::new(),
+    })
+}
+
+pub(super) fn job(
+    store: &Arc<HandStore>,
+    engine: SandboxEngine,
+    routes: Routes,
+    config: DispatchConfig,
+) -> DispatcherJob {
     let services = Services {
         checkpoints: Arc::new(Nothing),
         signer: Arc::new(NoSigner),
         messaging: Arc::new(BrokerMessaging(None)),
         secrets: Arc::new(Nothing),
     };
-    Arc::new(Shared {
-        job: DispatcherJob {
-            store: Arc::clone(store) as _,
-            registry: Arc::new(Registry::new(Routes::default())),
-            engine: SandboxEngine::start().unwrap(),
-            services,
-            host: HostId::generate("test"),
-            config: DispatchConfig { lease, ..DispatchConfig::default() },
-            metrics: Arc::default(),
-        },
-        in_hand: InHand::default(),
-        settled: watch::Sender::new(0),
-        stop: CancellationToken::new(),
-        interrupt: CancellationToken::new(),
-    })
+    DispatcherJob {
+        store: Arc::clone(store) as _,
+        limits: Arc::clone(store) as _,
+        registry: Arc::new(Registry::new(routes)),
+        engine,
+        services,
+        host: HostId::generate("test"),
+        config,
+        metrics: Arc::default(),
+    }
 }
 
 struct NoSigner;

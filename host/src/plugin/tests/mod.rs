@@ -12,4 +12,4 @@ mod outcomes;
 mod precompiled;
 mod routes;
 mod server;
-mod wat;
+pub(crate) mod wat;

@@ -2,7 +2,7 @@
 
 /// A plugin whose core module has these fields, and `handle` and `post` with these bodies. A
 /// `handle` that answers 1024, where only zeros lie, answers an empty receipt.
-pub(super) fn plugin(fields: &str, handle: &str, post: &str) -> Vec<u8> {
+pub(crate) fn plugin(fields: &str, handle: &str, post: &str) -> Vec<u8> {
     let text = format!(
         r#"(component
             (component $handler

@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use super::on_both_stores;
 use super::world::{Db, MINUTE, World, done, retry_after};
-use crate::domain::{Decision, FailureCode, FailureReason};
-use crate::store::{BACKLOG_COUNT_MAX, Count, TypeBacklog};
+use crate::domain::{Decision, EventType, FailureCode, FailureReason};
+use crate::store::{BACKLOG_COUNT_MAX, ControlNote, Count, TypeBacklog, backlog_of};
 
 on_both_stores!(
     an_empty_outbox_has_no_backlog,
@@ -12,6 +12,8 @@ on_both_stores!(
     what_is_scheduled_is_no_backlog,
     what_nobody_takes_is_seen,
     counting_stops_at_its_bound,
+    what_is_paused_is_not_untaken,
+    what_an_order_holds_is_counted,
 );
 
 async fn of(world: &World, event_type: &str) -> TypeBacklog {
@@ -110,4 +112,41 @@ async fn counting_stops_at_its_bound(world: &World) {
     world.execute(&fill).await.unwrap();
     let bound = Count { number: u64::from(BACKLOG_COUNT_MAX), at_least: true };
     assert_eq!(of(world, "A").await.pending, bound);
+}
+
+async fn what_is_paused_is_not_untaken(world: &World) {
+    world.insert("A", "1").await;
+    world.age(2 * MINUTE).await;
+    assert!(of(world, "A").await.is_untaken(MINUTE));
+    let a = "A".parse().unwrap();
+    world.store.pause_route(&a, ControlNote { reason: "away", by: "me" }).await.unwrap();
+    let paused = of(world, "A").await;
+    assert_eq!((paused.paused, paused.is_untaken(MINUTE)), (true, false));
+    about(paused.oldest_age, 2 * MINUTE);
+    world.store.resume_route(&a, ControlNote { reason: "back", by: "me" }).await.unwrap();
+    assert!(of(world, "A").await.is_untaken(MINUTE));
+}
+
+async fn what_an_order_holds_is_counted(world: &World) {
+    for (event_type, aggregate) in [("A", "1"), ("B", "1"), ("A", "1"), ("A", "2"), ("C", "1")] {
+        world.insert(event_type, aggregate).await;
+    }
+    let among: Vec<EventType> = ["A", "B"].map(|name| name.parse().unwrap()).into();
+    let held = async || {
+        let types = backlog_of(&*world.store, [among.as_slice()]).await.unwrap();
+        types
+            .into_iter()
+            .map(|found| (found.event_type.to_string(), found.held))
+            .collect::<Vec<_>>()
+    };
+    let expected = |a, b| {
+        [("A", a), ("B", b), ("C", 0)].map(|(name, number)| (name.to_owned(), exactly(number)))
+    };
+    assert_eq!(held().await, expected(1, 1));
+    let event = world.claim_ordered("A", 1, &among).await.remove(0);
+    let reason = FailureReason { code: FailureCode::Rejected, text: "no".into() };
+    world.settle_one(&event, Decision::Fail(reason)).await;
+    assert_eq!(held().await, expected(1, 1), "a FAILED one holds as well");
+    world.store.skip(event.id, "me").await.unwrap();
+    assert_eq!(held().await, expected(1, 0));
 }

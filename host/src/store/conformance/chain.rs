@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -438,6 +439,9 @@ async fn evidence_takes_a_withdrawal_through_every_step_once(world: &World) {
         ]
     );
     assert_eq!(first.transitions[2].evidence.as_deref(), Some("{\"block\": 5}"));
+    // All belong to the trace that the withdrawal began in.
+    let traces = first.events.iter().map(|event| event.event.traceparent.as_deref());
+    assert_eq!(traces.collect::<HashSet<_>>(), [Some("00-ab-cd-01")].into());
     assert_eq!(
         world.events_of(withdrawal.id).await[3..],
         [
@@ -500,7 +504,8 @@ async fn a_broadcast_is_requested_once_and_not_too_soon(world: &World) {
     world.age(2 * MINUTE).await;
     let both = tokio::join!(ask(MINUTE), ask(MINUTE));
     assert!(both.0.unwrap() != both.1.unwrap());
-    assert_eq!(world.claim_one(BROADCAST).await.aggregate, event.aggregate);
+    let again = world.claim_one(BROADCAST).await;
+    assert_eq!((again.aggregate, again.traceparent), (event.aggregate, event.traceparent));
     let nobody = super::world::acceptance("x").withdrawal.id;
     assert!(!world.store.request_broadcast(nobody, Duration::ZERO).await.unwrap());
     let (failed, event) = broadcast_of(world).await;

@@ -12,6 +12,7 @@ mod cluster;
 mod contract;
 mod control;
 mod dispatch;
+mod limits;
 mod maintain;
 mod opening;
 mod operate;

@@ -136,6 +136,12 @@ async fn a_claim_reads_its_own_index_and_no_other(world: &World) {
                 assert!(!plan.contains("SCAN outbox_events"), "{plan}");
                 assert!(!plan.contains("TEMP B-TREE"), "{plan}");
             }
+            let plan = sqlite_plan(world, lite::DUE).await;
+            assert!(plan.contains("USING INDEX outbox_events_pending"), "{plan}");
+            assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+            let plan = sqlite_plan(world, lite::KEYS).await;
+            assert!(plan.contains("INDEX rate_buckets_waiting"), "{plan}");
+            assert!(!plan.contains("TEMP B-TREE"), "{plan}");
             let plan = sqlite_plan(world, lite::CLAIM_IN_ORDER).await;
             assert!(plan.contains("USING INDEX outbox_events_open_of"), "{plan}");
             let plan = sqlite_plan(world, lite::SETTLE).await;
@@ -151,6 +157,9 @@ async fn a_claim_reads_its_own_index_and_no_other(world: &World) {
                 !plan.contains("Seq Scan on outbox_events") && !plan.contains("Sort"),
                 "{plan}"
             );
+            let plan = postgres_plan(world, pg::DUE, "'A', now(), ARRAY[]::text[], 100").await;
+            assert!(plan.contains("Index Scan using outbox_events_pending"), "{plan}");
+            assert!(!plan.contains("Sort"), "{plan}");
             let arguments = "'A', 100, 'h', 1000, ARRAY['A']";
             let plan = postgres_plan(world, pg::CLAIM_IN_ORDER, arguments).await;
             assert!(plan.contains("Index Scan using outbox_events_pending"), "{plan}");

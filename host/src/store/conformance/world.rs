@@ -49,6 +49,8 @@ const TIMES: &[(&str, &[&str])] = &[
     ),
     ("signed_transactions", &["signed_at"]),
     ("idempotency_keys", &["created_at"]),
+    ("rate_buckets", &["next_at"]),
+    ("rate_waiting", &["due_at"]),
     (
         "withdrawals",
         &["requested_at", "broadcasted_at", "confirmed_at", "created_at", "updated_at"],

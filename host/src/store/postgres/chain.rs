@@ -8,7 +8,7 @@ use sqlx::postgres::PgConnection;
 use super::row::{signed_columns, withdrawal_columns};
 use super::write::{facts, insert_events, uuids, write};
 use super::{Postgres, stored};
-use crate::domain::{Payment, SignedTransaction, WithdrawalId};
+use crate::domain::{NewEvent, Payment, SignedTransaction, WithdrawalId};
 use crate::store::error::Doing;
 use crate::store::plan::{Plan, broadcast_event};
 use crate::store::writes::{micros, storable};
@@ -132,7 +132,8 @@ impl ChainStore for Postgres {
                 let mut tx = self.pool.begin().await.doing(DOING)?;
                 let (now, facts) = facts(&mut tx, &[request.withdrawal]).await?;
                 let mut plan = Plan::new(&self.flow, now, facts);
-                let answer = plan.conclude(&request);
+                let traceparent = traceparent_of(&mut tx, request.withdrawal).await?;
+                let answer = plan.conclude(&request, traceparent.as_deref());
                 if matches!(answer, Concluded::Now { changed: true, .. }) {
                     write(&mut tx, &plan.into_writes()).await?;
                     tx.commit().await.doing(DOING)?;
@@ -154,7 +155,9 @@ impl ChainStore for Postgres {
                 let mut tx = self.pool.begin().await.doing(DOING)?;
                 // The withdrawal's lock is what two hosts that ask at once wait for.
                 let (_, facts) = facts(&mut tx, &[withdrawal]).await?;
+                let traceparent = traceparent_of(&mut tx, withdrawal).await?;
                 let event = facts.first().and_then(|facts| broadcast_event(&facts.withdrawal));
+                let event = event.map(|event| NewEvent { traceparent, ..event });
                 let Some(event) = event else { return Ok(false) };
                 if held_back(&mut tx, withdrawal, not_within).await? {
                     return Ok(false);
@@ -166,6 +169,25 @@ impl ChainStore for Postgres {
             })
             .await
     }
+}
+
+/// The trace that the withdrawal began in: that of its first event.
+async fn traceparent_of(
+    connection: &mut PgConnection,
+    id: WithdrawalId,
+) -> Result<Option<String>, StoreError> {
+    let found: Option<Option<String>> = sqlx::query_scalar(
+        "SELECT traceparent::text FROM ((SELECT traceparent, position FROM outbox_events \
+         WHERE aggregate_id = $1 AND status <> 'DONE' AND aggregate_type = 'WITHDRAWAL' \
+         ORDER BY position LIMIT 1) UNION ALL (SELECT traceparent, position FROM outbox_events \
+         WHERE aggregate_id = $1 AND status = 'DONE' AND aggregate_type = 'WITHDRAWAL' \
+         ORDER BY position LIMIT 1)) AS first ORDER BY position LIMIT 1",
+    )
+    .bind(id.to_string())
+    .fetch_optional(connection)
+    .await
+    .doing(READ)?;
+    Ok(found.flatten())
 }
 
 /// Whether a broadcast is unfinished, or was written a short while ago.

@@ -12,6 +12,7 @@ mod checkpoints;
 mod claim;
 mod connections;
 mod control;
+mod limits;
 mod listen;
 mod maintain;
 mod migrations;
@@ -35,6 +36,8 @@ use self::claim::Mark;
 #[cfg(test)]
 pub(super) use self::claim::{CLAIM, CLAIM_IN_ORDER};
 use self::connections::Connections;
+#[cfg(test)]
+pub(super) use self::limits::DUE;
 use self::listen::Listening;
 pub use self::pooler::Pooler;
 #[cfg(test)]

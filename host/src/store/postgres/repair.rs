@@ -76,6 +76,28 @@ impl RepairStore for Postgres {
         .doing("look for what holds an event")?;
         Ok(held_by.map(EventId::from_uuid))
     }
+
+    async fn holders(
+        &self,
+        events: &[EventId],
+        ordered_among: &[EventType],
+    ) -> Result<Vec<(EventId, EventId)>, StoreError> {
+        let rows: Vec<(Uuid, Uuid)> = sqlx::query_as(
+            "SELECT e.id, earlier.id FROM outbox_events AS e CROSS JOIN LATERAL (SELECT held.id \
+             FROM outbox_events AS held WHERE held.aggregate_id = e.aggregate_id \
+             AND held.position < e.position AND held.aggregate_type = e.aggregate_type \
+             AND held.status <> 'DONE' AND held.skipped_at IS NULL \
+             AND held.event_type = ANY ($2::text[]) ORDER BY held.position DESC LIMIT 1) AS earlier \
+             WHERE e.id = ANY ($1) AND e.status = 'PENDING' AND e.event_type = ANY ($2::text[])",
+        )
+        .bind(events.iter().map(EventId::as_uuid).collect::<Vec<_>>())
+        .bind(ordered_among.iter().map(EventType::as_str).collect::<Vec<_>>())
+        .fetch_all(&self.pool)
+        .await
+        .doing("look for what holds events")?;
+        let ids = |(event, by)| (EventId::from_uuid(event), EventId::from_uuid(by));
+        Ok(rows.into_iter().map(ids).collect())
+    }
 }
 
 impl Postgres {

@@ -3,11 +3,12 @@
 
 use async_trait::async_trait;
 
-use super::write::micros_of;
+use super::write::{json, micros_of};
 use super::{Sqlite, now};
-use crate::store::backlog::{TYPES_MAX, sum, tally};
+use crate::domain::EventType;
+use crate::store::backlog::{TYPES_MAX, held, rate_wait, tally, whole};
 use crate::store::error::Doing;
-use crate::store::{BACKLOG_COUNT_MAX, BacklogStore, StoreError, TypeBacklog};
+use crate::store::{BACKLOG_COUNT_MAX, BacklogStore, Count, StoreError, TypeBacklog};
 
 const DOING: &str = "read the backlog";
 
@@ -54,6 +55,32 @@ const OTHERS: [&str; 3] = [
     others_sql!("FAILED", "outbox_events_failed"),
 ];
 
+/// What was put aside, whose `available_at` is in the future. `?1` is now, `?2` the bound.
+const RATE_WAITS: &str = "\
+    WITH RECURSIVE types (event_type) AS (SELECT min(event_type) FROM rate_waiting UNION ALL \
+    SELECT (SELECT min(event_type) FROM rate_waiting WHERE event_type > types.event_type) \
+    FROM types WHERE types.event_type IS NOT NULL), \
+    waits (event_type, tally, since) AS (SELECT t.event_type, \
+    (SELECT count(*) FROM (SELECT 1 FROM rate_waiting AS w INDEXED BY rate_waiting_since \
+    CROSS JOIN outbox_events AS e ON e.id = w.event_id AND e.status = 'PENDING' \
+    WHERE w.event_type = t.event_type LIMIT ?2)), \
+    (SELECT CASE WHEN e.attempt_count + e.deferral_count + e.interruption_count = 0 \
+    THEN w.due_at ELSE e.created_at END FROM rate_waiting AS w INDEXED BY rate_waiting_since \
+    CROSS JOIN outbox_events AS e ON e.id = w.event_id AND e.status = 'PENDING' \
+    WHERE w.event_type = t.event_type ORDER BY w.due_at LIMIT 1) FROM types AS t \
+    WHERE t.event_type IS NOT NULL) \
+    SELECT event_type, tally, ?1 - since AS oldest_micros FROM waits WHERE tally > 0";
+
+const HELD: &str = "\
+    SELECT event_type, sum(held) AS held, count(*) AS looked FROM (SELECT e.event_type, \
+    EXISTS (SELECT 1 FROM outbox_events AS earlier WHERE earlier.status <> 'DONE' \
+    AND earlier.skipped_at IS NULL AND earlier.aggregate_id = e.aggregate_id \
+    AND earlier.position < e.position AND earlier.aggregate_type = e.aggregate_type \
+    AND earlier.event_type IN (SELECT value FROM json_each(?2))) AS held \
+    FROM outbox_events AS e INDEXED BY outbox_events_pending WHERE e.status = 'PENDING' \
+    AND e.event_type IN (SELECT value FROM json_each(?2)) AND e.available_at <= ?1 LIMIT ?3) \
+    GROUP BY event_type";
+
 #[async_trait]
 impl BacklogStore for Sqlite {
     async fn backlog(&self) -> Result<Vec<TypeBacklog>, StoreError> {
@@ -88,6 +115,33 @@ impl BacklogStore for Sqlite {
                 tallies.push(tally(found)?);
             }
         }
-        Ok(sum(&tallies))
+        let rows = sqlx::query(RATE_WAITS)
+            .bind(at)
+            .bind(BACKLOG_COUNT_MAX)
+            .fetch_all(&mut *tx)
+            .await
+            .doing(DOING)?;
+        let rate_waits = rows.iter().map(rate_wait).collect::<Result<Vec<_>, _>>()?;
+        let paused: Vec<String> =
+            sqlx::query_scalar("SELECT event_type FROM route_controls WHERE paused")
+                .fetch_all(&mut *tx)
+                .await
+                .doing(DOING)?;
+        Ok(whole(&tallies, rate_waits, &paused))
+    }
+
+    async fn held(
+        &self,
+        ordered_among: &[EventType],
+    ) -> Result<Vec<(EventType, Count)>, StoreError> {
+        let among: Vec<_> = ordered_among.iter().map(EventType::as_str).collect();
+        let rows = sqlx::query(HELD)
+            .bind(micros_of(now()))
+            .bind(json(&among)?)
+            .bind(BACKLOG_COUNT_MAX)
+            .fetch_all(&self.reads)
+            .await
+            .doing(DOING)?;
+        held(&rows)
     }
 }

@@ -10,7 +10,7 @@ use sqlx::sqlite::SqliteConnection;
 use super::write::{facts, insert_events, json, micros_of, write};
 use super::writer::Outcome;
 use super::{Sqlite, now, stored};
-use crate::domain::{Flow, Payment, SignedTransaction, WithdrawalId};
+use crate::domain::{Flow, NewEvent, Payment, SignedTransaction, WithdrawalId};
 use crate::store::error::Doing;
 use crate::store::plan::{Plan, broadcast_event};
 use crate::store::row::Columns;
@@ -218,11 +218,31 @@ async fn conclude(
 ) -> Result<Concluded, StoreError> {
     let at = now();
     let mut plan = Plan::new(flow, at, facts(connection, &[request.withdrawal]).await?);
-    let answer = plan.conclude(request);
+    let traceparent = traceparent_of(connection, request.withdrawal).await?;
+    let answer = plan.conclude(request, traceparent.as_deref());
     if matches!(answer, Concluded::Now { changed: true, .. }) {
         write(connection, &plan.into_writes(), at).await?;
     }
     Ok(answer)
+}
+
+/// The trace that the withdrawal began in: that of its first event.
+async fn traceparent_of(
+    connection: &mut SqliteConnection,
+    id: WithdrawalId,
+) -> Result<Option<String>, StoreError> {
+    let found: Option<Option<String>> = sqlx::query_scalar(
+        "SELECT traceparent FROM (SELECT * FROM (SELECT traceparent, position FROM outbox_events \
+         WHERE aggregate_id = ?1 AND status <> 'DONE' AND aggregate_type = 'WITHDRAWAL' \
+         ORDER BY position LIMIT 1) UNION ALL SELECT * FROM (SELECT traceparent, position \
+         FROM outbox_events WHERE aggregate_id = ?1 AND status = 'DONE' \
+         AND aggregate_type = 'WITHDRAWAL' ORDER BY position LIMIT 1)) ORDER BY position LIMIT 1",
+    )
+    .bind(id.to_string())
+    .fetch_optional(connection)
+    .await
+    .doing(READ)?;
+    Ok(found.flatten())
 }
 
 async fn request_broadcast(
@@ -249,9 +269,10 @@ async fn request_broadcast(
     .await
     .and_then(|r| r.try_get(0))
     .doing(DOING)?;
+    let traceparent = traceparent_of(connection, id).await?;
     let Some(event) = broadcast_event(withdrawal).filter(|_| !held_back) else {
         return Ok(false);
     };
-    insert_events(connection, &[&event]).await?;
+    insert_events(connection, &[&NewEvent { traceparent, ..event }]).await?;
     Ok(true)
 }

@@ -11,6 +11,7 @@ mod checkpoints;
 mod claim;
 mod control;
 mod file;
+mod limits;
 mod maintain;
 mod operate;
 mod repair;
@@ -33,6 +34,8 @@ use sqlx::{ConnectOptions, Connection};
 #[cfg(test)]
 pub(super) use self::claim::{CLAIM, CLAIM_IN_ORDER};
 use self::file::Found;
+#[cfg(test)]
+pub(super) use self::limits::{DUE, KEYS};
 #[cfg(test)]
 pub(super) use self::retain::FINISHED;
 #[cfg(test)]
