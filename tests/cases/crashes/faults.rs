@@ -19,9 +19,11 @@ use super::scene::Scene;
 /// Two at a time, so that faults meet in ways that nobody thought of.
 const HANDS: u64 = 2;
 const PAUSE_MS: std::ops::Range<u64> = 100..1_200;
-/// More than a lease and the time until another host took the work over; less than a caller's
-/// patience.
-const STANDSTILL_MS: std::ops::Range<u64> = 2_700..5_000;
+/// More than a lease and the time until another host took the work over.
+const STANDSTILL_MS: std::ops::Range<u64> = 2_500..4_500;
+/// So that the other host is still at it when the first one goes on; shorter than what the plugin
+/// allows the partner.
+const SLOW_MS: std::ops::Range<u64> = 2_000..5_000;
 /// Some longer than a lease.
 const DOWN_MS: std::ops::Range<u64> = 0..3_500;
 const HELD_MS: std::ops::Range<u64> = 200..6_000;
@@ -48,9 +50,12 @@ enum Kind {
     AnswersCut,
 }
 
-const DECK: [Kind; 13] = [
+const DECK: [Kind; 15] = [
     Kind::Kill,
     Kind::Kill,
+    // What fencing is for.
+    Kind::Standstill,
+    Kind::Standstill,
     Kind::Standstill,
     Kind::Standstill,
     Kind::Standstill,
@@ -142,13 +147,13 @@ pub(super) async fn make_faults(
 /// those that were taken over still are when their first host comes back.
 async fn change_moods(partner: Partner, mut random: fastrand::Rng, enough: watch::Receiver<bool>) {
     while !*enough.borrow() {
-        let mood = match random.u8(0..4) {
+        let mood = match random.u8(0..6) {
             0 => json!({ "mode": "drop_after_effect", "count": 3 }),
             1 => json!({ "mode": "slow_ms", "ms": random.u64(0..1_000) }),
-            _ => json!({ "mode": "slow_ms", "ms": random.u64(1_000..4_000) }),
+            _ => json!({ "mode": "slow_ms", "ms": random.u64(SLOW_MS) }),
         };
         partner.misbehave(&mood).await;
-        tokio::time::sleep(Duration::from_millis(random.u64(500..1_500))).await;
+        tokio::time::sleep(Duration::from_millis(random.u64(500..2_000))).await;
     }
     partner.behave().await;
 }
