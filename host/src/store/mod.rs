@@ -14,6 +14,7 @@ mod conformance;
 mod controlling;
 mod dispatching;
 mod error;
+mod gather;
 mod limiting;
 mod maintaining;
 mod migrate;
