@@ -156,6 +156,8 @@ async fn a_rate_lets_its_burst_go_and_puts_the_rest_aside(world: &World) {
     assert_eq!(second.events.len(), 1);
     all.extend(ids(&second));
     assert_eq!(lease(&second.events[0]).token.0, 1);
+    // Given back, it would be due at once.
+    assert!(second.events[0].available_at <= second.events[0].updated_at);
     world.age(MINUTE).await;
     let third = claim(&*world.store, &limits, 10).await;
     assert_eq!((third.events.len(), third.next_in), (2, None));
