@@ -10,3 +10,4 @@ mod many_at_once;
 mod partner_down;
 mod real_targets;
 mod stopping;
+mod stores;

@@ -37,6 +37,8 @@ pub(super) struct HostPlan<'a> {
     pub(super) listen: SocketAddr,
     pub(super) store: StoreUrl,
     pub(super) connections_max: u32,
+    /// Whether the schema is brought up to date at the start.
+    pub(super) migrate: bool,
     pub(super) flow: Flow,
     pub(super) tokens: Tokens,
     pub(super) http: api::Limits,
@@ -65,8 +67,11 @@ impl RunningHost {
     /// Opens the store, loads the plugins, and starts jobs and API, in this order: when the API
     /// answers, everything behind it is there.
     pub(super) async fn start(plan: HostPlan<'_>) -> Result<Self, CliError> {
-        let options =
-            StoreOptions { flow: plan.flow.clone(), connections_max: plan.connections_max };
+        let options = StoreOptions {
+            flow: plan.flow.clone(),
+            connections_max: plan.connections_max,
+            migrate: plan.migrate,
+        };
         let store = store::open(&plan.store, options).await.map_err(|error| {
             CliError::failed(error.to_string(), plan.store.to_string(), "see the reason above")
         })?;

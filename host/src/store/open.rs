@@ -116,13 +116,15 @@ pub struct StoreOptions {
     pub flow: Flow,
     /// Connections at most. On SQLite they only read; one more writes.
     pub connections_max: u32,
+    /// Whether an older schema is brought up to date, or refused.
+    pub migrate: bool,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
         // Enough for several lanes of claims and settles beside the API. A Postgres takes a hundred
         // in all by default, and several hosts share them.
-        Self { flow: Flow::default(), connections_max: 16 }
+        Self { flow: Flow::default(), connections_max: 16, migrate: true }
     }
 }
 
@@ -153,6 +155,16 @@ pub enum OpenError {
     ChangedMigration { version: i64 },
     #[error("the store's schema could not be brought up to date: {cause}")]
     Migration { cause: String },
+    #[error(
+        "the store's schema is older than this binary: migration {version} is missing. Run \
+         `tidegate migrate run`, or start a host that migrates"
+    )]
+    OlderSchema { version: i64 },
+    #[error(
+        "this store was moved to {to}: a host on it would pay again what is paid there. Use that \
+         one; or, if no host ever ran on it, take the move back with `tidegate import --undo`"
+    )]
+    Moved { to: String },
 }
 
 impl OpenError {

@@ -17,6 +17,8 @@ pub struct StoreConfig {
     /// `sqlite:…` or `postgres:…`; may hold a password.
     pub url: Redacted,
     pub connections_max: u32,
+    /// Whether a host that starts brings an older schema up to date, or refuses it.
+    pub migrate: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,8 +127,17 @@ pub(super) fn read_store(root: &mut Section<'_>) -> Option<StoreConfig> {
         section.error("url", "must begin with sqlite: or postgres:");
     }
     let connections = section.integer("connections_max", 10, 1..=1_000);
+    let migrate = section.parsed("migrate", |text| match text {
+        "auto" => Ok(true),
+        "refuse" => Ok(false),
+        other => Err(format!("{other:?} is no answer: write \"auto\" or \"refuse\"")),
+    });
     section.finish();
-    Some(StoreConfig { url: url?, connections_max: u32::try_from(connections).unwrap_or(10) })
+    Some(StoreConfig {
+        url: url?,
+        connections_max: u32::try_from(connections).unwrap_or(10),
+        migrate: migrate.unwrap_or(true),
+    })
 }
 
 pub(super) fn read_plugins(root: &mut Section<'_>) -> PluginsConfig {

@@ -13,7 +13,7 @@ use super::error::ConfigError;
 const PREFIX: &str = "TIDEGATE_";
 
 /// The keys that a variable can set.
-pub(super) const VARIABLES: [&str; 24] = [
+pub(super) const VARIABLES: [&str; 25] = [
     "listen",
     "http.body_max",
     "http.request_timeout",
@@ -23,6 +23,7 @@ pub(super) const VARIABLES: [&str; 24] = [
     "store.url",
     "store.url_file",
     "store.connections_max",
+    "store.migrate",
     "plugins.dir",
     "plugins.cache_dir",
     "dispatch.lease",

@@ -73,6 +73,7 @@ async fn run_host(
         listen: *listen,
         store: StoreUrl::Sqlite(data_dir.join("tidegate.db")),
         connections_max: 8,
+        migrate: true,
         flow: Flow::default(),
         tokens: identity.tokens()?,
         http: api::Limits::default(),

@@ -5,13 +5,17 @@
 
 mod accept;
 mod accept_events;
+mod audit;
 mod backlog;
 mod chain;
 mod cluster;
 mod contract;
 mod control;
 mod dispatch;
+mod files;
 mod maintain;
+mod migrate;
+mod moving;
 mod opening;
 mod operate;
 mod repair;

@@ -19,6 +19,7 @@ mod retain;
 mod row;
 mod settle;
 mod sign;
+mod snapshot;
 mod write;
 
 use std::collections::HashMap;
@@ -26,7 +27,8 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::ConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 
 use self::announce::Announcing;
 use self::claim::Mark;
@@ -35,6 +37,7 @@ pub(super) use self::claim::{CLAIM, CLAIM_IN_ORDER};
 use self::listen::Listening;
 #[cfg(test)]
 pub(super) use self::retain::DELETE_FINISHED;
+pub(super) use self::snapshot::PostgresSnapshot;
 use super::open::{OpenError, PostgresUrl, StoreOptions};
 use super::wakeup::Wakeup;
 use super::{StoreError, migrate};
@@ -55,9 +58,7 @@ pub(super) struct Postgres {
 impl Postgres {
     pub(super) async fn open(url: &PostgresUrl, options: StoreOptions) -> Result<Self, OpenError> {
         let failed = |error: sqlx::Error| OpenError::from_sqlx(&error);
-        let connect = PgConnectOptions::from_str(url.reveal())
-            .map_err(|_| OpenError::Unreachable { cause: format!("{url} cannot be read") })?
-            .application_name("tidegate");
+        let connect = options_of(url)?;
         let pool = PgPoolOptions::new()
             .max_connections(options.connections_max.max(1))
             .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -65,10 +66,10 @@ impl Postgres {
             .await
             .map_err(failed)?;
         let mut connection = pool.acquire().await.map_err(failed)?;
-        let migrated = migrate::postgres().run_direct(None, &mut *connection, false).await;
-        // Closed, not returned: after a refusal it still holds the migrations' lock.
+        let prepared = prepare(&mut connection, options.migrate).await;
+        // Closed, not returned: after a refusal it may still hold the migrations' lock.
         connection.close().await.map_err(failed)?;
-        migrated.map_err(migrate::explain)?;
+        prepared?;
         let wakeup = Wakeup::new();
         let listening = Listening::start(connect, wakeup.clone());
         let announcing = Announcing::start(pool.clone());
@@ -86,6 +87,31 @@ impl Postgres {
         self.listening.stop().await;
         self.pool.close().await;
     }
+}
+
+fn options_of(url: &PostgresUrl) -> Result<PgConnectOptions, OpenError> {
+    PgConnectOptions::from_str(url.reveal())
+        .map(|options| options.application_name("tidegate"))
+        .map_err(|_| OpenError::Unreachable { cause: format!("{url} cannot be read") })
+}
+
+/// A connection for one purpose, beside every pool.
+pub(super) async fn connect_alone(url: &PostgresUrl) -> Result<PgConnection, OpenError> {
+    let connected = tokio::time::timeout(ACQUIRE_TIMEOUT, options_of(url)?.connect()).await;
+    let connected =
+        connected.map_err(|_| OpenError::Unreachable { cause: "no answer in time".to_owned() })?;
+    connected.map_err(|error| OpenError::from_sqlx(&error))
+}
+
+/// Makes the schema this binary's, or finds that it is not.
+async fn prepare(connection: &mut PgConnection, migrate: bool) -> Result<(), OpenError> {
+    let list = migrate::postgres();
+    if migrate {
+        migrate::postgres::run(connection, &list).await?;
+    } else {
+        migrate::require_current_postgres(connection).await?;
+    }
+    Ok(())
 }
 
 /// A number of the chain as Postgres keeps it.

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::log_size::LogSize;
 use crate::store::StoreError;
 use crate::store::error::Doing;
 
@@ -45,7 +46,9 @@ impl Writer {
     pub(super) fn start(options: SqliteConnectOptions, connection: SqliteConnection) -> Self {
         let (sender, jobs) = mpsc::channel(QUEUE_MAX);
         let stop = CancellationToken::new();
-        let worker = Worker { options, connection: Some(connection), jobs, stop: stop.clone() };
+        let log = LogSize::of(options.get_filename());
+        let worker =
+            Worker { options, connection: Some(connection), jobs, stop: stop.clone(), log };
         let task = tokio::spawn(worker.run());
         Self { jobs: sender, stop, task: Mutex::new(Some(task)) }
     }
@@ -129,6 +132,7 @@ struct Worker {
     connection: Option<SqliteConnection>,
     jobs: mpsc::Receiver<Box<dyn Job>>,
     stop: CancellationToken,
+    log: LogSize,
 }
 
 impl Worker {
@@ -152,6 +156,9 @@ impl Worker {
             let committed = self.commit_together(&mut batch).await;
             for job in batch.drain(..) {
                 job.answer(committed.clone());
+            }
+            if let Some(connection) = &mut self.connection {
+                self.log.keep_small(connection).await;
             }
         }
         if let Some(connection) = self.connection.take() {
