@@ -17,6 +17,7 @@ mod conformance;
 mod controlling;
 mod dispatching;
 mod error;
+mod gather;
 mod maintaining;
 mod migrate;
 mod moving;

@@ -26,8 +26,10 @@ impl Attempt {
         let started_at = Timestamp::from(std::time::SystemTime::now());
         let clock = Instant::now();
         let job = &self.shared.job;
+        // Boxed, for it is large: what is spawned is moved several times.
+        let attempt = Box::pin(self.release.attempt(&job.engine, &self.event, &job.services));
         let outcome = tokio::select! {
-            outcome = self.release.attempt(&job.engine, &self.event, &job.services) => Some(outcome),
+            outcome = attempt => Some(outcome),
             () = self.shared.interrupt.cancelled() => Some(Outcome::Interrupted {
                 reason: "the host was shut down".into(),
                 after: Duration::ZERO,

@@ -11,7 +11,7 @@ use super::Postgres;
 use super::row::event_columns;
 use crate::domain::{EventId, EventType, OutboxEvent, Timestamp};
 use crate::store::error::Doing;
-use crate::store::row::{self, Columns};
+use crate::store::row;
 use crate::store::writes::micros;
 use crate::store::{CLAIM_MAX, Claim, DispatchStore, LeaseRef, Settled, Settlement, StoreError};
 
@@ -112,10 +112,11 @@ impl Postgres {
         } else if !among.is_empty() {
             query = query.bind(among);
         }
-        let mut rows = query.fetch_all(&self.pool).await.doing("claim events")?;
+        let rows = query.fetch_all(&self.pool).await.doing("claim events")?;
+        let mut events = rows.iter().map(row::event).collect::<Result<Vec<_>, _>>()?;
         // RETURNING promises no order.
-        rows.sort_by_key(|r| (r.time("available_at").ok(), r.uuid("id").ok()));
-        rows.iter().map(row::event).collect()
+        events.sort_unstable_by_key(|event| (event.available_at, event.id));
+        Ok(events)
     }
 }
 

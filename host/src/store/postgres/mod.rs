@@ -38,6 +38,7 @@ use self::listen::Listening;
 #[cfg(test)]
 pub(super) use self::retain::DELETE_FINISHED;
 pub(super) use self::snapshot::PostgresSnapshot;
+use super::gather::Gathering;
 use super::open::{OpenError, PostgresUrl, StoreOptions};
 use super::wakeup::Wakeup;
 use super::{StoreError, migrate};
@@ -46,11 +47,16 @@ use crate::domain::{EventType, Flow};
 /// How long a call waits for a connection before it is answered as unavailable.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Transactions that write withdrawals at the same time: while some wait for their commit, the
+/// database has others to work on.
+const ACCEPTS: usize = 4;
+
 pub(super) struct Postgres {
     pool: PgPool,
     flow: Arc<Flow>,
     wakeup: Wakeup,
     announcing: Announcing,
+    gathering: Gathering,
     marks: Mutex<HashMap<EventType, Mark>>,
     listening: Listening,
 }
@@ -73,17 +79,20 @@ impl Postgres {
         let wakeup = Wakeup::new();
         let listening = Listening::start(connect, wakeup.clone());
         let announcing = Announcing::start(pool.clone());
+        let gathering = Gathering::start(ACCEPTS, accept::Together(pool.clone()));
         Ok(Self {
             pool,
             flow: Arc::new(options.flow),
             wakeup,
             announcing,
+            gathering,
             marks: Mutex::default(),
             listening,
         })
     }
 
     async fn close(&self) {
+        self.gathering.close().await;
         self.listening.stop().await;
         self.pool.close().await;
     }

@@ -1,7 +1,7 @@
 //! Postgres's columns. What has no type of Rust's (json, numeric) is selected as text.
 
-use sqlx::Row;
 use sqlx::postgres::PgRow;
+use sqlx::{Row, TypeInfo, ValueRef};
 use uuid::Uuid;
 
 use crate::domain::Timestamp;
@@ -45,9 +45,14 @@ impl Columns for PgRow {
     }
 
     fn integer_or_null(&self, column: &str) -> Result<Option<i64>, ColumnError> {
-        self.try_get(column)
-            .or_else(|_| self.try_get(column).map(|small: Option<i32>| small.map(i64::from)))
-            .map_err(|e| e.to_string())
+        // Not tried one after the other: a refusal is put into words each time, for every row.
+        let is_small = self.try_get_raw(column).is_ok_and(|raw| raw.type_info().name() == "INT4");
+        if is_small {
+            self.try_get(column).map(|small: Option<i32>| small.map(i64::from))
+        } else {
+            self.try_get(column)
+        }
+        .map_err(|e| e.to_string())
     }
 
     fn time_or_null(&self, column: &str) -> Result<Option<Timestamp>, ColumnError> {

@@ -1,12 +1,16 @@
-//! Taking a withdrawal, or events of others.
+//! Taking withdrawals, or events of others.
+
+use std::collections::HashSet;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnection;
 
-use super::write::{insert_events, insert_withdrawal, json, micros_of};
-use super::writer::Outcome;
+use super::write::{insert_events, insert_withdrawals, json, micros_of};
+use super::writer::{Outcome, Writer};
 use super::{Sqlite, now};
 use crate::store::error::Doing;
+use crate::store::gather::AcceptTogether;
 use crate::store::row::{self, Columns};
 use crate::store::{
     AcceptEvents, AcceptStore, AcceptWithdrawal, Accepted, AcceptedEvents, Answer,
@@ -19,11 +23,14 @@ const TAKING: &str = "accept events";
 #[async_trait]
 impl AcceptStore for Sqlite {
     async fn accept_withdrawal(&self, request: AcceptWithdrawal) -> Result<Accepted, StoreError> {
-        let accepted = self.writer.write(DOING, |c| Box::pin(accept(c, request))).await?;
-        if accepted == Accepted::Created {
+        let idempotency = request.idempotency.clone();
+        if self.gathering.accept(request).await? {
             self.wakeup.send();
+            return Ok(Accepted::Created);
         }
-        Ok(accepted)
+        self.find_answer(&idempotency)
+            .await?
+            .ok_or_else(|| StoreError::unavailable(DOING, "the idempotency key is taken and gone"))
     }
 
     async fn accept_events(&self, request: AcceptEvents) -> Result<AcceptedEvents, StoreError> {
@@ -40,17 +47,60 @@ impl AcceptStore for Sqlite {
     }
 }
 
+/// Where withdrawals are written that were handed in at the same time.
+pub(super) struct Together(pub(super) Arc<Writer>);
+
+#[async_trait]
+impl AcceptTogether for Together {
+    async fn accept_together(
+        &self,
+        requests: &[AcceptWithdrawal],
+    ) -> Result<Vec<bool>, StoreError> {
+        let requests = requests.to_vec();
+        self.0.write(DOING, |c| Box::pin(accept(c, requests))).await
+    }
+}
+
 async fn accept(
     connection: &mut SqliteConnection,
-    request: AcceptWithdrawal,
-) -> Result<Outcome<Accepted>, StoreError> {
-    let AcceptWithdrawal { withdrawal, events, idempotency, answer } = request;
-    if let Some(before) = claim(connection, &idempotency, &answer, DOING).await? {
-        return Ok(Outcome::Undo(before));
+    requests: Vec<AcceptWithdrawal>,
+) -> Result<Outcome<Vec<bool>>, StoreError> {
+    let free = claim_keys(connection, &requests).await?;
+    let written: Vec<_> = requests.iter().map(|r| free.contains(&r.answer.location)).collect();
+    let taken = || requests.iter().zip(&written).filter(|(_, free)| **free).map(|(r, _)| r);
+    if taken().next().is_none() {
+        return Ok(Outcome::Undo(written));
     }
-    insert_withdrawal(connection, &withdrawal).await?;
-    insert_events(connection, &events).await?;
-    Ok(Outcome::Keep(Accepted::Created))
+    insert_withdrawals(connection, &taken().map(|r| &r.withdrawal).collect::<Vec<_>>()).await?;
+    insert_events(connection, &taken().flat_map(|r| &r.events).collect::<Vec<_>>()).await?;
+    Ok(Outcome::Keep(written))
+}
+
+/// Takes the keys that are free. Answers the locations of those requests: a location is one
+/// withdrawal's alone.
+async fn claim_keys(
+    connection: &mut SqliteConnection,
+    requests: &[AcceptWithdrawal],
+) -> Result<HashSet<String>, StoreError> {
+    let rows: Vec<_> = requests
+        .iter()
+        .map(|AcceptWithdrawal { idempotency, answer, .. }| {
+            let IdempotencyClaim { scope, key, fingerprint } = idempotency;
+            (scope, key, fingerprint, answer.status, &answer.location, &answer.body)
+        })
+        .collect();
+    let claimed: Vec<String> = sqlx::query_scalar(
+        "INSERT INTO idempotency_keys (scope, key, fingerprint, answer_status, answer_location, \
+         answer_body, created_at) SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, \
+         value ->> 4, value ->> 5, ?2 FROM json_each(?1) WHERE true ON CONFLICT DO NOTHING \
+         RETURNING answer_location",
+    )
+    .bind(json(&rows)?)
+    .bind(micros_of(now()))
+    .fetch_all(connection)
+    .await
+    .doing(DOING)?;
+    Ok(claimed.into_iter().collect())
 }
 
 async fn take(
@@ -58,7 +108,7 @@ async fn take(
     request: AcceptEvents,
 ) -> Result<Outcome<AcceptedEvents>, StoreError> {
     let AcceptEvents { events, idempotency, answer } = request;
-    if let Some(before) = claim(connection, &idempotency, &answer, TAKING).await? {
+    if let Some(before) = claim(connection, &idempotency, &answer).await? {
         return Ok(Outcome::Undo(AcceptedEvents::As(before)));
     }
     // This transaction holds the file's one right to write, so what is free now stays free.
@@ -76,7 +126,7 @@ async fn take(
         let taken = row::field("outbox_events", taken.collect())?;
         return Ok(Outcome::Undo(AcceptedEvents::EventKeysTaken(taken)));
     }
-    insert_events(connection, &events).await?;
+    insert_events(connection, &events.iter().collect::<Vec<_>>()).await?;
     Ok(Outcome::Keep(AcceptedEvents::As(Accepted::Created)))
 }
 
@@ -85,7 +135,6 @@ async fn claim(
     connection: &mut SqliteConnection,
     idempotency: &IdempotencyClaim,
     answer: &Answer,
-    doing: &'static str,
 ) -> Result<Option<Accepted>, StoreError> {
     let claimed = sqlx::query(
         "INSERT INTO idempotency_keys (scope, key, fingerprint, answer_status, answer_location, \
@@ -100,14 +149,14 @@ async fn claim(
     .bind(micros_of(now()))
     .execute(&mut *connection)
     .await
-    .doing(doing)?;
+    .doing(TAKING)?;
     if claimed.rows_affected() == 1 {
         return Ok(None);
     }
     let before = answered(connection, idempotency).await?;
     before
         .map(Some)
-        .ok_or_else(|| StoreError::conflict(doing, "the idempotency key is taken and gone"))
+        .ok_or_else(|| StoreError::conflict(TAKING, "the idempotency key is taken and gone"))
 }
 
 async fn answered(

@@ -252,6 +252,6 @@ async fn request_broadcast(
     let Some(event) = broadcast_event(withdrawal).filter(|_| !held_back) else {
         return Ok(false);
     };
-    insert_events(connection, &[event]).await?;
+    insert_events(connection, &[&event]).await?;
     Ok(true)
 }

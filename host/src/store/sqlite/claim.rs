@@ -79,7 +79,7 @@ impl DispatchStore for Sqlite {
             })
             .await?;
         // RETURNING promises no order.
-        rows.sort_by_key(|r| (r.integer("available_at").ok(), r.integer("position").ok()));
+        rows.sort_by_cached_key(|r| (r.integer("available_at").ok(), r.integer("position").ok()));
         rows.iter().map(row::event).collect()
     }
 

@@ -45,6 +45,7 @@ pub(super) use self::retain::FINISHED;
 pub(super) use self::settle::SETTLE;
 pub(super) use self::snapshot::SqliteSnapshot;
 use self::writer::Writer;
+use super::gather::Gathering;
 use super::open::{OpenError, StoreOptions};
 use super::wakeup::Wakeup;
 use super::{StoreError, migrate};
@@ -59,7 +60,8 @@ const CHECKED_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 pub(super) struct Sqlite {
     reads: SqlitePool,
-    writer: Writer,
+    writer: Arc<Writer>,
+    gathering: Gathering,
     flow: Arc<Flow>,
     wakeup: Wakeup,
 }
@@ -92,15 +94,19 @@ impl Sqlite {
             .connect_with(connect.clone().pragma("query_only", "on"))
             .await
             .map_err(failed)?;
+        let writer = Arc::new(Writer::start(connect, connection));
         Ok(Self {
             reads,
-            writer: Writer::start(connect, connection),
+            // One, for the file has one writer: while it writes, the next gather.
+            gathering: Gathering::start(1, accept::Together(Arc::clone(&writer))),
+            writer,
             flow: Arc::new(options.flow),
             wakeup: Wakeup::new(),
         })
     }
 
     async fn close(&self) {
+        self.gathering.close().await;
         self.writer.close().await;
         self.reads.close().await;
     }

@@ -60,7 +60,7 @@ pub(super) async fn write(
         insert_transitions(connection, &writes.transitions, at).await?;
     }
     if !writes.events.is_empty() {
-        insert_events(connection, &writes.events).await?;
+        insert_events(connection, &writes.events.iter().collect::<Vec<_>>()).await?;
     }
     if !writes.history.is_empty() {
         insert_history(connection, &writes.history).await?;
@@ -68,25 +68,34 @@ pub(super) async fn write(
     Ok(())
 }
 
-pub(super) async fn insert_withdrawal(
+pub(super) async fn insert_withdrawals(
     connection: &mut SqliteConnection,
-    withdrawal: &Withdrawal,
+    withdrawals: &[&Withdrawal],
 ) -> Result<(), StoreError> {
-    let Withdrawal { id, request, state, requested_at, created_at, updated_at } = withdrawal;
+    let rows: Vec<_> = withdrawals
+        .iter()
+        .map(|Withdrawal { id, request, state, requested_at, created_at, updated_at }| {
+            (
+                id.to_string(),
+                &request.user_id,
+                &request.asset,
+                request.network.as_str(),
+                request.amount.to_string(),
+                &request.destination_address,
+                state.status().as_str(),
+                micros_of(*requested_at),
+                micros_of(*created_at),
+                micros_of(*updated_at),
+            )
+        })
+        .collect();
     sqlx::query(
         "INSERT INTO withdrawals (id, user_id, asset, network, amount, destination_address, \
-         status, requested_at, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         status, requested_at, created_at, updated_at) SELECT value ->> 0, value ->> 1, \
+         value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, \
+         value ->> 8, value ->> 9 FROM json_each(?1)",
     )
-    .bind(id.to_string())
-    .bind(&request.user_id)
-    .bind(&request.asset)
-    .bind(request.network.as_str())
-    .bind(request.amount.to_string())
-    .bind(&request.destination_address)
-    .bind(state.status().as_str())
-    .bind(micros_of(*requested_at))
-    .bind(micros_of(*created_at))
-    .bind(micros_of(*updated_at))
+    .bind(json(&rows)?)
     .execute(connection)
     .await
     .doing("accept a withdrawal")?;
@@ -152,7 +161,7 @@ async fn insert_transitions(
 
 pub(super) async fn insert_events(
     connection: &mut SqliteConnection,
-    events: &[NewEvent],
+    events: &[&NewEvent],
 ) -> Result<(), StoreError> {
     let rows: Vec<_> = events
         .iter()

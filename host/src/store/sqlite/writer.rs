@@ -4,8 +4,10 @@
 //! is answered only after the commit. A caller that goes away meanwhile loses the answer, never
 //! half of a job: what was begun is committed or undone as a whole.
 
+use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
@@ -23,8 +25,12 @@ use crate::store::error::Doing;
 /// Jobs that may wait. Whoever comes when it is full waits outside, in its own task.
 const QUEUE_MAX: usize = 1_024;
 
-/// Jobs of one commit. At some 50 µs each, the last one waits 13 ms.
+/// Jobs that are taken out of the queue at once.
 const BATCH_MAX: usize = 256;
+
+/// When jobs have worked for about as long as a commit takes, they are committed: the next ones
+/// would win little by sharing it, and these would wait for them.
+const SHARED_FOR: Duration = Duration::from_millis(2);
 
 /// What a job came to.
 pub(super) enum Outcome<T> {
@@ -137,24 +143,29 @@ struct Worker {
 
 impl Worker {
     async fn run(mut self) {
-        let mut batch = Vec::new();
+        let mut waiting = VecDeque::new();
+        let mut taken = Vec::new();
         loop {
-            let taken = tokio::select! {
-                taken = self.jobs.recv_many(&mut batch, BATCH_MAX) => taken,
-                () = self.stop.cancelled(), if !self.jobs.is_closed() => {
-                    self.jobs.close();
-                    continue;
+            if waiting.is_empty() {
+                let came = tokio::select! {
+                    came = self.jobs.recv_many(&mut taken, BATCH_MAX) => came,
+                    () = self.stop.cancelled(), if !self.jobs.is_closed() => {
+                        self.jobs.close();
+                        continue;
+                    }
+                };
+                if came == 0 {
+                    break;
                 }
-            };
-            if taken == 0 {
-                break;
+                waiting.extend(taken.drain(..));
             }
-            batch.retain(|job| job.is_wanted());
-            if batch.is_empty() {
+            waiting.retain(|job| job.is_wanted());
+            if waiting.is_empty() {
                 continue;
             }
-            let committed = self.commit_together(&mut batch).await;
-            for job in batch.drain(..) {
+            let mut ran = Vec::new();
+            let committed = self.commit_together(&mut waiting, &mut ran).await;
+            for job in ran {
                 job.answer(committed.clone());
             }
             if let Some(connection) = &mut self.connection {
@@ -167,31 +178,54 @@ impl Worker {
         }
     }
 
-    async fn commit_together(&mut self, batch: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.options.connect().await.doing("open the file again")?,
+    /// Runs jobs from the front and commits them; those that it began are in `ran`.
+    async fn commit_together(
+        &mut self,
+        waiting: &mut VecDeque<Box<dyn Job>>,
+        ran: &mut Vec<Box<dyn Job>>,
+    ) -> Result<(), StoreError> {
+        let opened = match self.connection.take() {
+            Some(connection) => Ok(connection),
+            None => self.options.connect().await.doing("open the file again"),
         };
-        let committed = transaction(&mut connection, batch).await;
-        // After a failure the connection is dropped, which undoes whatever was open on it.
-        self.connection = committed.is_ok().then_some(connection);
+        let mut connection = match opened {
+            Ok(connection) => connection,
+            Err(error) => {
+                ran.extend(waiting.drain(..));
+                return Err(error);
+            }
+        };
+        let committed = transaction(&mut connection, waiting, ran).await;
+        if committed.is_ok() {
+            self.connection = Some(connection);
+        } else {
+            // The connection is dropped, which undoes whatever was open on it. If it could not even
+            // begin, nobody of those who wait will be luckier.
+            if ran.is_empty() {
+                ran.extend(waiting.drain(..));
+            }
+        }
         committed
     }
 }
 
 async fn transaction(
     connection: &mut SqliteConnection,
-    batch: &mut [Box<dyn Job>],
+    waiting: &mut VecDeque<Box<dyn Job>>,
+    ran: &mut Vec<Box<dyn Job>>,
 ) -> Result<(), StoreError> {
     const DOING: &str = "write";
-    let alone = batch.len() == 1;
+    let alone = waiting.len() == 1;
     let mut kept = false;
     execute(connection, "BEGIN IMMEDIATE").await.doing(DOING)?;
-    for job in batch {
-        if !alone {
-            execute(connection, "SAVEPOINT job").await.doing(DOING)?;
+    let began = Instant::now();
+    while let Some(mut job) = waiting.pop_front() {
+        if !alone && let Err(error) = execute(connection, "SAVEPOINT job").await {
+            ran.push(job);
+            return Err(error).doing(DOING);
         }
         let keep = job.run(connection).await;
+        ran.push(job);
         kept |= keep;
         if !alone {
             if !keep {
@@ -200,6 +234,9 @@ async fn transaction(
                 execute(connection, "ROLLBACK TO job").await.doing(DOING)?;
             }
             execute(connection, "RELEASE job").await.doing(DOING)?;
+        }
+        if began.elapsed() >= SHARED_FOR {
+            break;
         }
     }
     execute(connection, if kept { "COMMIT" } else { "ROLLBACK" }).await.doing(DOING)
