@@ -1,4 +1,4 @@
--- Why: routes can be paused, and what is finished is deleted after a time.
+-- Why: routes can be paused.
 -- What the previous binary sees meanwhile: the same tables and columns. It does not look at
 -- route_controls, so until the last one is replaced, a paused route goes on where it runs.
 
@@ -12,9 +12,3 @@ CREATE TABLE route_controls (
     changed_by TEXT    NOT NULL,
     changed_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-
--- Retention: what has been finished for longest. Times only grow, so each entry goes to the end.
-CREATE INDEX outbox_events_done_at ON outbox_events (updated_at) WHERE status = 'DONE';
-
--- Retention: the oldest answers.
-CREATE INDEX idempotency_keys_created_at ON idempotency_keys (created_at);

@@ -12,3 +12,4 @@ mod many_at_once;
 mod partner_down;
 mod real_targets;
 mod stopping;
+mod stores;

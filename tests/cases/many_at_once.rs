@@ -8,7 +8,9 @@ use tidegate_tests::api::{Api, Reply};
 use tidegate_tests::eventually::eventually;
 use tidegate_tests::host::Host;
 use tidegate_tests::machine;
-use tidegate_tests::oracle::{assert_paid_once, assert_partner_knows, assert_published_once};
+use tidegate_tests::oracle::{
+    assert_dev_holds, assert_paid_once, assert_partner_knows, assert_published_once,
+};
 use tidegate_tests::order::Order;
 
 const WITHDRAWALS: u32 = 200;
@@ -48,4 +50,5 @@ async fn two_hundred_withdrawals_at_once_each_posted_twice_are_two_hundred_payme
     assert_paid_once(&api, &orders, &ids, &targets.node.transfers().await).await;
     assert_partner_knows(&ids, &targets.partner.records().await);
     assert_published_once(&api, &ids, &targets.broker.messages().await).await;
+    assert_dev_holds(folder.path());
 }

@@ -7,7 +7,7 @@ use sqlx::Connection;
 use tidegate_tests::bench::Bench;
 use tidegate_tests::eventually::eventually;
 use tidegate_tests::machine;
-use tidegate_tests::oracle::{assert_paid_once, assert_partner_knows};
+use tidegate_tests::oracle::{assert_holds, assert_paid_once, assert_partner_knows};
 use tidegate_tests::order::Order;
 use tidegate_tests::process::Signal;
 
@@ -46,6 +46,8 @@ async fn sigterm_under_load_ends_with_zero_leaves_no_lease_behind_and_loses_noth
     for event in api.all("/v1/events?event_type=PARTNER_SYNC_REQUESTED").await {
         assert_eq!(event["attempt_count"], 1, "a stop is not the event's failure: {event}");
     }
+    let config = bench.installation.path().join("tidegate.toml").display().to_string();
+    assert_holds(&["--config", &config]);
 }
 
 /// What another program sees in the file after the end.

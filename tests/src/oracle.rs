@@ -1,11 +1,13 @@
 //! What must hold in the end, whatever happened on the way.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
 
 use serde_json::Value;
 
 use crate::api::Api;
 use crate::broker::Message;
+use crate::command_line::tidegate;
 use crate::node::Transfer;
 use crate::order::Order;
 
@@ -102,4 +104,24 @@ pub async fn assert_published_once(api: &Api, ids: &[String], messages: &[Messag
             assert_eq!(message.body["data"], event["payload"], "the event's own payload");
         }
     }
+}
+
+/// The store is as it should be, by the product's own auditor; `store` are its arguments.
+///
+/// # Panics
+/// It is not so.
+pub fn assert_holds(store: &[&str]) {
+    let audit = tidegate(&[&["verify", "--json"], store].concat());
+    assert_eq!((audit.code, &audit.json()["ok"]), (0, &Value::Bool(true)), "{}", audit.out);
+}
+
+/// The same for the store of `tidegate dev` that runs in this folder.
+///
+/// # Panics
+/// It is not so.
+pub fn assert_dev_holds(folder: &Path) {
+    let data = folder.join("data");
+    let store = format!("sqlite:{}", data.join("tidegate.db").display());
+    let plugins = data.join("plugins").display().to_string();
+    assert_holds(&["--store", &store, "--plugins", &plugins, "--default-flow"]);
 }

@@ -42,6 +42,8 @@ pub(super) struct HostPlan<'a> {
     pub(super) pooler: Pooler,
     /// How long to wait for a store that is away.
     pub(super) store_wait: Duration,
+    /// Whether the schema is brought up to date at the start.
+    pub(super) migrate: bool,
     pub(super) flow: Flow,
     pub(super) tokens: Tokens,
     pub(super) http: api::Limits,
@@ -197,6 +199,7 @@ async fn open_store(plan: &HostPlan<'_>) -> Result<Arc<dyn Store>, CliError> {
             flow: plan.flow.clone(),
             connections_max: plan.connections_max,
             pooler: plan.pooler,
+            migrate: plan.migrate,
         };
         let error = match store::open(&plan.store, options).await {
             Ok(store) => return Ok(store),

@@ -1,19 +1,24 @@
 //! The command line: one file a command.
 //!
-//! Exit codes: 0 done, 1 refused or failed, 2 the command line itself is wrong.
+//! Exit codes: 0 done, 1 refused or failed, 2 the command line itself is wrong; `verify` has its own.
 
+mod backup;
 mod client;
 pub mod config;
 pub mod dev;
 mod error;
 mod events;
 mod host;
+mod import;
 mod keystore;
 mod logging;
+mod migrate;
 mod output;
 mod routes;
 pub mod serve;
+mod store_args;
 mod token;
+mod verify;
 mod withdrawals;
 
 use std::net::SocketAddr;
@@ -55,6 +60,14 @@ enum Command {
     Events(events::EventsArgs),
     /// Look at the routes of a running host, and pause them on all hosts
     Routes(routes::RoutesArgs),
+    /// The schema of a store: what it has, what is missing, what a start would do
+    Migrate(migrate::MigrateArgs),
+    /// Copy a SQLite store while a host uses it
+    Backup(backup::BackupArgs),
+    /// Move a SQLite store into an empty Postgres, so that several hosts can share it
+    Import(import::ImportArgs),
+    /// Audit a store, which may be in use: whether all that must hold does
+    Verify(verify::VerifyArgs),
     /// What waits, for how long, and what is wrong with it
     Status(routes::StatusArgs),
 }
@@ -89,6 +102,10 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Withdrawals(args) => withdrawals::run(args).await,
         Command::Events(args) => events::run(args).await,
         Command::Routes(args) => routes::run(args).await,
+        Command::Migrate(args) => migrate::run(args).await,
+        Command::Backup(args) => backup::run(args).await,
+        Command::Import(args) => import::run(args).await,
+        Command::Verify(args) => verify::run(args).await,
         Command::Status(args) => routes::status(args).await,
     };
     match done {
@@ -127,6 +144,14 @@ mod tests {
             "tidegate status --watch --json",
             "tidegate events skip 1 --reason gone --token t",
             "tidegate events cancel 1 --reason wrong",
+            "tidegate migrate status --json",
+            "tidegate migrate run --config x.toml",
+            "tidegate migrate dry-run --store sqlite:x.db --json",
+            "tidegate backup --to x.db --store sqlite:y.db",
+            "tidegate import --from sqlite:x.db --to postgres://u@h/d --json",
+            "tidegate import --undo --from sqlite:x.db --to postgres://u@h/d",
+            "tidegate verify --json --examples 1",
+            "tidegate verify --store sqlite:x.db --plugins p --default-flow --no-hosts",
             "tidegate events submit --file - --idempotency-key k",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");

@@ -1,6 +1,5 @@
 //! `tidegate serve`: a host, as its configuration says.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +9,10 @@ use super::error::CliError;
 use super::host::{HostPlan, RunningHost};
 use super::logging::start_logging;
 use super::output::print;
+use super::store_args::store_of;
 use crate::api::Limits;
 use crate::broker::{Broker, NatsBroker, NatsConfig, NatsStream};
 use crate::chain::{Asset, FeeCaps, NetworkConfig, Passphrase};
-use crate::store::StoreUrl;
 
 /// Longer than any retry of a publication may take to come again.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
@@ -25,12 +24,7 @@ const RPC_TIMEOUT: Duration = Duration::from_secs(10);
 pub async fn run(args: ServeArgs) -> Result<(), CliError> {
     let config = Config::load(&args.config)?;
     start_logging(&config.log)?;
-    let store: StoreUrl =
-        config.store.url.reveal().parse().map_err(|error: crate::store::StoreUrlError| {
-            CliError::failed(error.to_string(), "store.url", "correct it")
-        })?;
-    // Like every path of the configuration.
-    let store = store.relative_to(args.config.parent().unwrap_or(Path::new("")));
+    let store = store_of(&config, &args.config)?;
     let broker = open_broker(&config.broker);
     let mut networks = Vec::with_capacity(config.networks.len());
     for network in &config.networks {
@@ -43,6 +37,7 @@ pub async fn run(args: ServeArgs) -> Result<(), CliError> {
         connections_max: config.store.connections_max,
         pooler: config.store.pooler,
         store_wait: config.store.wait,
+        migrate: config.store.migrate,
         flow: config.flow,
         tokens: config.tokens,
         // A few polls: a host that takes what is due has taken it by then.

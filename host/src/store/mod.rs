@@ -6,9 +6,12 @@
 //! contains SQL. Times are the database's: requests carry durations, never points in time.
 
 mod accepting;
+mod auditing;
+mod backing_up;
 mod backlog;
 mod batch;
 mod checkpointing;
+mod checks;
 #[cfg(test)]
 mod conformance;
 mod controlling;
@@ -19,6 +22,7 @@ mod gather;
 mod limiting;
 mod maintaining;
 mod migrate;
+mod moving;
 mod open;
 mod operating;
 mod paying;
@@ -36,6 +40,10 @@ mod writes;
 pub use accepting::{
     AcceptEvents, AcceptStore, AcceptWithdrawal, Accepted, AcceptedEvents, Answer, IdempotencyClaim,
 };
+pub use auditing::{
+    Audit, AuditError, AuditProgress, AuditRequest, CheckReport, OrderedType, Violation, audit,
+};
+pub use backing_up::{BackupError, BackupProgress, backup};
 pub use backlog::{BACKLOG_COUNT_MAX, Backlog, BacklogStore, Count, TypeBacklog, backlog_of};
 pub use checkpointing::CheckpointStore;
 pub use controlling::{ControlChange, ControlNote, ControlStore, RouteControl};
@@ -46,6 +54,8 @@ pub use error::StoreError;
 pub use fault::StoreFault;
 pub use limiting::{Bucket, FleetLimit, LimitStore, LimitedClaim, RouteLimits};
 pub use maintaining::MaintainStore;
+pub use migrate::{MigrationState, MigrationStatus, migrate, migration_status};
+pub use moving::{MoveError, MoveProgress, Moved, MovedTable, move_store, undo_move};
 pub use open::{OpenError, PostgresUrl, StoreOptions, StoreUrl, StoreUrlError, open};
 pub use operating::{OperateStore, counters};
 pub use paying::{Account, ChainStore, Conclude, Concluded, SignPayment, Signing, SigningRules};

@@ -119,13 +119,15 @@ pub struct StoreOptions {
     pub connections_max: u32,
     /// Whether a connection pooler in transaction mode is between the host and Postgres.
     pub pooler: Pooler,
+    /// Whether an older schema is brought up to date, or refused.
+    pub migrate: bool,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
         // Enough for several lanes of claims and settles beside the API. A Postgres takes a hundred
         // in all by default, and several hosts share them.
-        Self { flow: Flow::default(), connections_max: 16, pooler: Pooler::Auto }
+        Self { flow: Flow::default(), connections_max: 16, pooler: Pooler::Auto, migrate: true }
     }
 }
 
@@ -181,6 +183,16 @@ pub enum OpenError {
     ChangedMigration { version: i64 },
     #[error("the store's schema could not be brought up to date: {cause}")]
     Migration { cause: String },
+    #[error(
+        "the store's schema is older than this binary: migration {version} is missing. Run \
+         `tidegate migrate run`, or start a host that migrates"
+    )]
+    OlderSchema { version: i64 },
+    #[error(
+        "this store was moved to {to}: a host on it would pay again what is paid there. Use that \
+         one; or, if no host ever ran on it, take the move back with `tidegate import --undo`"
+    )]
+    Moved { to: String },
 }
 
 impl OpenError {

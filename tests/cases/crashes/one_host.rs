@@ -6,7 +6,9 @@ use futures_util::future::{join, join_all};
 use tidegate_tests::api::Api;
 use tidegate_tests::host::Host;
 use tidegate_tests::machine;
-use tidegate_tests::oracle::{assert_paid_once, assert_partner_knows, assert_published_once};
+use tidegate_tests::oracle::{
+    assert_dev_holds, assert_paid_once, assert_partner_knows, assert_published_once,
+};
 use tidegate_tests::order::Order;
 use tidegate_tests::seed::{crash_for, seed};
 use tokio::sync::watch;
@@ -71,4 +73,5 @@ async fn a_hundred_withdrawals_survive_twenty_kills_and_each_is_paid_once() {
     assert_paid_once(&api, &orders, &ids, &targets.node.transfers().await).await;
     assert_partner_knows(&ids, &targets.partner.records().await);
     assert_published_once(&api, &ids, &targets.broker.messages().await).await;
+    assert_dev_holds(folder.path());
 }

@@ -21,6 +21,8 @@ pub struct StoreConfig {
     pub pooler: Pooler,
     /// How long a start waits for a store that is away.
     pub wait: Duration,
+    /// Whether a host that starts brings an older schema up to date, or refuses it.
+    pub migrate: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,12 +142,18 @@ pub(super) fn read_store(root: &mut Section<'_>) -> Option<StoreConfig> {
         }
     });
     let wait = section.duration("wait", seconds(30), seconds(0)..=seconds(3_600));
+    let migrate = section.parsed("migrate", |text| match text {
+        "auto" => Ok(true),
+        "refuse" => Ok(false),
+        other => Err(format!("{other:?} is no answer: write \"auto\" or \"refuse\"")),
+    });
     section.finish();
     Some(StoreConfig {
         url: url?,
         connections_max: u32::try_from(connections).unwrap_or(10),
         pooler: pooler.unwrap_or_default(),
         wait,
+        migrate: migrate.unwrap_or(true),
     })
 }
 

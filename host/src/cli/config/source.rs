@@ -13,7 +13,7 @@ use super::error::ConfigError;
 const PREFIX: &str = "TIDEGATE_";
 
 /// The keys that a variable can set.
-pub(super) const VARIABLES: [&str; 28] = [
+pub(super) const VARIABLES: [&str; 29] = [
     "listen",
     "http.body_max",
     "http.request_timeout",
@@ -25,6 +25,7 @@ pub(super) const VARIABLES: [&str; 28] = [
     "store.connections_max",
     "store.pooler",
     "store.wait",
+    "store.migrate",
     "plugins.dir",
     "plugins.cache_dir",
     "dispatch.lease",

@@ -75,6 +75,7 @@ async fn run_host(
         connections_max: 8,
         pooler: Pooler::None,
         store_wait: Duration::ZERO,
+        migrate: true,
         flow: Flow::default(),
         tokens: identity.tokens()?,
         http: api::Limits::default(),

@@ -117,7 +117,7 @@ fn request(event: &OutboxEvent, replace: bool) -> SignPayment {
     }
 }
 
-async fn registered(world: &World) {
+pub(super) async fn registered(world: &World) {
     world.store.register_account(1, ACCOUNT, 7).await.unwrap();
 }
 
@@ -126,7 +126,7 @@ async fn broadcast_of(world: &World) -> (Withdrawal, OutboxEvent) {
     (withdrawal, world.claim_one(BROADCAST).await)
 }
 
-async fn signed(world: &World, event: &OutboxEvent) -> SignedTransaction {
+pub(super) async fn signed(world: &World, event: &OutboxEvent) -> SignedTransaction {
     let signing = world.store.sign_payment(request(event, false), &Signer::new()).await.unwrap();
     let Signing::Signed(transaction) = signing else { panic!("{signing:?}") };
     transaction
@@ -410,7 +410,11 @@ async fn something_signed_keeps_a_withdrawal_from_failing(world: &World) {
     assert_eq!(world.count("withdrawal_transitions").await, 0);
 }
 
-async fn conclude(world: &World, of: &Withdrawal, transitions: Vec<Transition>) -> Concluded {
+pub(super) async fn conclude(
+    world: &World,
+    of: &Withdrawal,
+    transitions: Vec<Transition>,
+) -> Concluded {
     let evidence = "{\"block\": 5}".to_owned();
     let request = Conclude { withdrawal: of.id, transitions, evidence };
     world.store.conclude(request).await.unwrap()

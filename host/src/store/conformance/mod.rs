@@ -5,6 +5,7 @@
 
 mod accept;
 mod accept_events;
+mod audit;
 mod away;
 mod backlog;
 mod chain;
@@ -12,8 +13,11 @@ mod cluster;
 mod contract;
 mod control;
 mod dispatch;
+mod files;
 mod limits;
 mod maintain;
+mod migrate;
+mod moving;
 mod opening;
 mod operate;
 mod repair;

@@ -8,7 +8,6 @@ on_both_stores!(
     opening_again_finds_everything_and_migrates_nothing,
     a_newer_schema_is_refused,
     a_changed_migration_is_refused,
-    many_that_open_at_once_migrate_once,
 );
 
 async fn opened(url: &StoreUrl) -> Result<Arc<dyn Store>, OpenError> {
@@ -43,22 +42,6 @@ async fn a_changed_migration_is_refused(world: &World) {
     world.execute(change).await.unwrap();
     let refused = opened(&world.url).await.err().unwrap();
     assert_eq!(refused, OpenError::ChangedMigration { version: 1 });
-}
-
-async fn many_that_open_at_once_migrate_once(world: &World) {
-    let url = match &world.url {
-        StoreUrl::Sqlite(path) => StoreUrl::Sqlite(path.with_file_name("new.db")),
-        StoreUrl::Postgres(_) => super::cluster::new_database().await.unwrap().parse().unwrap(),
-    };
-    let opens = (0..4).map(|_| {
-        let url = url.clone();
-        tokio::spawn(async move {
-            open(&url, StoreOptions { connections_max: 2, ..StoreOptions::default() }).await
-        })
-    });
-    for task in opens.collect::<Vec<_>>() {
-        task.await.unwrap().unwrap().close().await;
-    }
 }
 
 #[tokio::test]

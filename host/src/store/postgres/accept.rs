@@ -107,12 +107,15 @@ impl AcceptStore for Postgres {
     }
 
     async fn find_answer(&self, claim: &IdempotencyClaim) -> Result<Option<Accepted>, StoreError> {
-        let found = sqlx::query("SELECT * FROM idempotency_keys WHERE scope = $1 AND key = $2")
-            .bind(&claim.scope)
-            .bind(&claim.key)
-            .fetch_optional(&self.pool)
-            .await
-            .doing("look for an answer")?;
+        let found = sqlx::query(
+            "SELECT key, fingerprint, answer_status, answer_location, answer_body \
+             FROM idempotency_keys WHERE scope = $1 AND key = $2",
+        )
+        .bind(&claim.scope)
+        .bind(&claim.key)
+        .fetch_optional(&self.pool)
+        .await
+        .doing("look for an answer")?;
         let Some(found) = found else { return Ok(None) };
         let (fingerprint, answer) = row::answer(&found)?;
         Ok(Some(if fingerprint == claim.fingerprint {

@@ -57,13 +57,15 @@ impl ChainStore for Postgres {
         .execute(&self.pool)
         .await
         .doing(DOING)?;
-        let found =
-            sqlx::query("SELECT * FROM chain_accounts WHERE chain_id = $1 AND address = $2")
-                .bind(chain_id)
-                .bind(address)
-                .fetch_one(&self.pool)
-                .await
-                .doing(DOING)?;
+        let found = sqlx::query(
+            "SELECT chain_id, address, next_nonce, frozen_reason FROM chain_accounts \
+             WHERE chain_id = $1 AND address = $2",
+        )
+        .bind(chain_id)
+        .bind(address)
+        .fetch_one(&self.pool)
+        .await
+        .doing(DOING)?;
         row::account(&found)
     }
 

@@ -27,7 +27,7 @@ use crate::store::StoreError;
 use crate::store::fault::{FaultMemory, StoreFault};
 
 /// How long a call waits for a connection before it is answered as unavailable.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a call may take. Ours take milliseconds; one that takes this long hangs on a lock, or on
 /// a connection whose other end is gone without a word.

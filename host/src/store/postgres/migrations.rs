@@ -1,24 +1,27 @@
 //! Applying what is missing of the schema, under a lock, however many hosts start together.
 
-use sqlx::Connection;
+use sqlx::migrate::{Migration, Migrator};
 use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection, SqlSafeStr};
 
 use super::connections::Connections;
 use crate::store::migrate;
+use crate::store::migrate::postgres::{LOCK, applied};
 use crate::store::open::OpenError;
 
-pub(super) async fn apply(connections: &Connections) -> Result<(), OpenError> {
+/// Makes the schema this binary's; or, where that is not wanted, finds that it is not.
+pub(super) async fn apply(connections: &Connections, wanted: bool) -> Result<(), OpenError> {
     let failed = |error: sqlx::Error| OpenError::from_sqlx(&error);
     let mut connection = connections.bare().await.map_err(failed)?;
+    let list = migrate::postgres();
     let migrated = if connections.has_pooler() {
-        in_one_transaction(&mut connection).await
+        in_one_transaction(&mut connection, list, wanted).await
+    } else if wanted {
+        migrate::postgres::run(&mut connection, &list).await.map(drop)
     } else {
-        migrate::postgres()
-            .run_direct(None, &mut *connection, false)
-            .await
-            .map_err(migrate::explain)
+        migrate::require_current_postgres(&mut connection).await
     };
-    // Closed, not returned: after a refusal it still holds the migrations' lock. Whether the
+    // Closed, not returned: after a refusal it may still hold the migrations' lock. Whether the
     // closing succeeds is of no account, for all is committed.
     let _closed = connection.close().await;
     migrated
@@ -26,44 +29,51 @@ pub(super) async fn apply(connections: &Connections) -> Result<(), OpenError> {
 
 /// Behind a pooler in transaction mode a lock of the session would be left on a server connection
 /// that is anybody's. So it is the transaction's, and everything is done in one.
-async fn in_one_transaction(connection: &mut PgConnection) -> Result<(), OpenError> {
+///
+/// # Errors
+/// Also if an index of a table in use is to be built beside those who write: that is no part of a
+/// transaction, and built in one it would keep them waiting.
+pub(in crate::store) async fn in_one_transaction(
+    connection: &mut PgConnection,
+    list: Vec<Migration>,
+    wanted: bool,
+) -> Result<(), OpenError> {
     let failed = |error: sqlx::Error| OpenError::from_sqlx(&error);
     let mut tx = connection.begin_with("BEGIN; DEALLOCATE ALL").await.map_err(failed)?;
-    let database: String = sqlx::query_scalar("SELECT current_database()")
-        .fetch_one(&mut *tx)
-        .await
-        .map_err(failed)?;
-    sqlx::query("SELECT pg_advisory_xact_lock($1)")
-        .bind(lock_of(&database))
+    sqlx::query("SELECT pg_advisory_xact_lock($1, $2)")
+        .bind(LOCK.0)
+        .bind(LOCK.1)
         .execute(&mut *tx)
         .await
         .map_err(failed)?;
-    let mut migrator = migrate::postgres();
+    let before = applied(&mut tx).await?;
+    let missing = migrate::pending(&list, &before)?;
+    if missing.is_empty() || !wanted {
+        return migrate::current(&missing);
+    }
+    let mut all = Vec::with_capacity(list.len());
+    for mut migration in list {
+        if migration.no_tx {
+            if !before.is_empty() && missing.contains(&migration.version) {
+                return Err(OpenError::Migration { cause: alone(migration.version) });
+            }
+            // Nobody writes into tables that were made a moment ago. What it was checked by stays.
+            let at_once = migration.sql.as_str().replace("INDEX CONCURRENTLY", "INDEX");
+            migration.sql = AssertSqlSafe(at_once).into_sql_str();
+            migration.no_tx = false;
+        }
+        all.push(migration);
+    }
+    let mut migrator = Migrator::with_migrations(all);
     migrator.set_locking(false);
     migrator.run_direct(None, &mut *tx, false).await.map_err(migrate::explain)?;
     tx.commit().await.map_err(failed)
 }
 
-/// The lock that sqlx takes on a connection of its own, so that hosts with a pooler and hosts
-/// without one wait for each other.
-fn lock_of(database: &str) -> i64 {
-    0x3d32_ad9e * i64::from(crc32(database.as_bytes()))
-}
-
-/// CRC-32 as zip and gzip have it.
-fn crc32(bytes: &[u8]) -> u32 {
-    let crc = bytes.iter().fold(u32::MAX, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 }
-        })
-    });
-    !crc
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_checksum_is_the_one_of_its_standard() {
-        assert_eq!(super::crc32(b"123456789"), 0xcbf4_3926);
-    }
+fn alone(version: i64) -> String {
+    format!(
+        "migration {version} builds an index beside those who write, which a connection pooler in \
+         transaction mode does not let through. Run `tidegate migrate run` with an address of the \
+         database itself; then every host finds it done"
+    )
 }

@@ -23,25 +23,28 @@ mod retain;
 mod row;
 mod settle;
 mod sign;
+mod snapshot;
 mod write;
 
 use std::collections::HashMap;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 
-use sqlx::postgres::PgConnectOptions;
+use sqlx::ConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 
 use self::announce::Announcing;
 use self::claim::Mark;
 #[cfg(test)]
 pub(super) use self::claim::{CLAIM, CLAIM_IN_ORDER};
-use self::connections::Connections;
+use self::connections::{ACQUIRE_TIMEOUT, Connections};
 #[cfg(test)]
 pub(super) use self::limits::DUE;
 use self::listen::Listening;
 pub use self::pooler::Pooler;
 #[cfg(test)]
 pub(super) use self::retain::DELETE_FINISHED;
+pub(super) use self::snapshot::PostgresSnapshot;
 use super::StoreError;
 use super::gather::Gathering;
 use super::open::{OpenError, PostgresUrl, StoreOptions};
@@ -65,18 +68,13 @@ pub(super) struct Postgres {
 impl Postgres {
     pub(super) async fn open(url: &PostgresUrl, options: StoreOptions) -> Result<Self, OpenError> {
         let failed = |error: sqlx::Error| OpenError::from_sqlx(&error);
-        let mut connect = PgConnectOptions::from_str(url.reveal())
-            .map_err(|_| OpenError::Unreachable { cause: format!("{url} cannot be read") })?;
-        // Who runs many hosts may tell them apart by a name in the URL.
-        if connect.get_application_name().is_none() {
-            connect = connect.application_name("tidegate");
-        }
+        let connect = options_of(url)?;
         let has_pooler = pooler::is_between(&connect, options.pooler).await.map_err(failed)?;
         let connect = if has_pooler { pooler::for_pooler(connect) } else { connect };
         let pool = Connections::open(connect.clone(), options.connections_max, has_pooler)
             .await
             .map_err(failed)?;
-        if let Err(error) = migrations::apply(&pool).await {
+        if let Err(error) = migrations::apply(&pool, options.migrate).await {
             pool.close().await;
             return Err(error);
         }
@@ -108,6 +106,25 @@ impl Postgres {
         self.listening.stop().await;
         self.pool.close().await;
     }
+}
+
+fn options_of(url: &PostgresUrl) -> Result<PgConnectOptions, OpenError> {
+    let options = PgConnectOptions::from_str(url.reveal())
+        .map_err(|_| OpenError::Unreachable { cause: format!("{url} cannot be read") })?;
+    // Who runs many hosts may tell them apart by a name in the URL.
+    Ok(if options.get_application_name().is_none() {
+        options.application_name("tidegate")
+    } else {
+        options
+    })
+}
+
+/// A connection for one purpose, beside every pool.
+pub(super) async fn connect_alone(url: &PostgresUrl) -> Result<PgConnection, OpenError> {
+    let connected = tokio::time::timeout(ACQUIRE_TIMEOUT, options_of(url)?.connect()).await;
+    let connected =
+        connected.map_err(|_| OpenError::Unreachable { cause: "no answer in time".to_owned() })?;
+    connected.map_err(|error| OpenError::from_sqlx(&error))
 }
 
 /// A number of the chain as Postgres keeps it.

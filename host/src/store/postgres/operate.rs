@@ -163,11 +163,14 @@ async fn with_history(
     events: Vec<OutboxEvent>,
 ) -> Result<Vec<EventHistory>, StoreError> {
     let ids: Vec<_> = events.iter().map(|e| e.id.as_uuid()).collect();
-    let rows = sqlx::query("SELECT * FROM outbox_attempts WHERE event_id = ANY($1) ORDER BY id")
-        .bind(ids)
-        .fetch_all(connection)
-        .await
-        .doing(READ)?;
+    let rows = sqlx::query(
+        "SELECT event_id, kind, attempt, reason, plugin, release_digest, started_at, ended_at \
+         FROM outbox_attempts WHERE event_id = ANY($1) ORDER BY id",
+    )
+    .bind(ids)
+    .fetch_all(connection)
+    .await
+    .doing(READ)?;
     let mut entries: HashMap<EventId, Vec<HistoryEntry>> = HashMap::new();
     for found in &rows {
         let (event, entry) = row::history(found)?;

@@ -71,7 +71,8 @@ async fn bind(
     let before = sign::bound_before(payment);
     let account = before.as_ref().map_or(&request.account, |bound| &bound.account);
     let found = sqlx::query(
-        "SELECT * FROM chain_accounts WHERE chain_id = $1 AND address = $2 FOR NO KEY UPDATE",
+        "SELECT chain_id, address, next_nonce, frozen_reason FROM chain_accounts \
+         WHERE chain_id = $1 AND address = $2 FOR NO KEY UPDATE",
     )
     .bind(chain_id)
     .bind(account)

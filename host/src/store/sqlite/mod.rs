@@ -6,19 +6,23 @@
 
 mod accept;
 mod backlog;
+mod backup;
 mod chain;
 mod checkpoints;
 mod claim;
 mod control;
 mod file;
 mod limits;
+mod log_size;
 mod maintain;
+mod moved;
 mod operate;
 mod repair;
 mod retain;
 mod row;
 mod settle;
 mod sign;
+mod snapshot;
 mod write;
 mod writer;
 
@@ -26,20 +30,25 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::ConnectOptions;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, Connection};
 
+pub(super) use self::backup::back_up;
 #[cfg(test)]
 pub(super) use self::claim::{CLAIM, CLAIM_IN_ORDER};
 use self::file::Found;
 #[cfg(test)]
 pub(super) use self::limits::{DUE, KEYS};
 #[cfg(test)]
+pub(super) use self::log_size::LOG_BYTES_MAX;
+#[cfg(test)]
 pub(super) use self::retain::FINISHED;
 #[cfg(test)]
 pub(super) use self::settle::SETTLE;
+pub(super) use self::snapshot::SqliteSnapshot;
 use self::writer::Writer;
 use super::gather::Gathering;
 use super::open::{OpenError, StoreOptions};
@@ -66,20 +75,7 @@ impl Sqlite {
     pub(super) async fn open(path: &Path, options: StoreOptions) -> Result<Self, OpenError> {
         let found = file::look(path).await?;
         let checked = matches!(found, Found::File(bytes) if bytes <= CHECKED_BYTES_MAX);
-        let connect = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            // A commit is on the disk before it is answered: a 201 means that.
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(BUSY_TIMEOUT)
-            .pragma("temp_store", "memory")
-            // The rows of the largest claim, so that the connection's thread never waits for who
-            // reads them.
-            .row_buffer_size(super::CLAIM_MAX as usize)
-            // After a burst the log gives its space back.
-            .pragma("journal_size_limit", "67108864");
+        let connect = options_of(path);
         let failed = |error: sqlx::Error| OpenError::from_sqlx(&error);
         let mut connection = connect.connect().await.map_err(failed)?;
         // Whoever opens it again later finds this file, or none.
@@ -93,15 +89,16 @@ impl Sqlite {
                 return Err(OpenError::Damaged { cause: verdict });
             }
         }
-        // Two processes that start together migrate one after the other. (`run` would do, but makes
-        // a future that cannot be spawned.)
-        let mut tx = connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
-        migrate::sqlite().run_direct(None, &mut *tx, false).await.map_err(migrate::explain)?;
-        tx.commit().await.map_err(failed)?;
+        if options.migrate {
+            migrate::run_sqlite(&mut connection, migrate::sqlite()).await?;
+        } else {
+            migrate::require_current_sqlite(&mut connection).await?;
+        }
         if found == Found::Nothing {
             // So that whoever expected the old one sees it.
             tracing::warn!(store.file = %path.display(), "there was no store: made a new, empty one");
         }
+        moved::refuse(&mut connection).await?;
 
         let reads = SqlitePoolOptions::new()
             .max_connections(options.connections_max.max(1))
@@ -125,6 +122,39 @@ impl Sqlite {
         self.writer.close().await;
         self.reads.close().await;
     }
+}
+
+pub(super) fn options_of(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        // A commit is on the disk before it is answered: a 201 means that.
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(BUSY_TIMEOUT)
+        .pragma("temp_store", "memory")
+        // The rows of the largest claim, so that the connection's thread never waits for who
+        // reads them.
+        .row_buffer_size(super::CLAIM_MAX as usize)
+        // After a burst the log gives its space back.
+        .pragma("journal_size_limit", "67108864")
+}
+
+/// A connection that writes, beside every store; the file is made if there is none.
+pub(super) async fn connect_to_write(path: &Path) -> Result<SqliteConnection, OpenError> {
+    options_of(path).connect().await.map_err(|error| OpenError::from_sqlx(&error))
+}
+
+/// A connection that reads a file, which must be there, and may be in use.
+pub(super) async fn connect_to_read(path: &Path) -> Result<SqliteConnection, OpenError> {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .read_only(true)
+        .busy_timeout(BUSY_TIMEOUT)
+        .connect()
+        .await
+        .map_err(|error| OpenError::from_sqlx(&error))
 }
 
 /// The database's clock. SQLite has none but this machine's.

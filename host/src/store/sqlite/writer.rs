@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::file::Identity;
+use super::log_size::LogSize;
 use crate::store::StoreError;
 use crate::store::error::Doing;
 use crate::store::fault::{FaultMemory, StoreFault};
@@ -82,12 +83,14 @@ impl Writer {
         let (sender, jobs) = mpsc::channel(QUEUE_MAX);
         let stop = CancellationToken::new();
         let health = Arc::<Health>::default();
+        let log = LogSize::of(options.get_filename());
         let worker = Worker {
             options,
             connection: Some(connection),
             jobs,
             stop: stop.clone(),
             file,
+            log,
             health: Arc::clone(&health),
         };
         let task = tokio::spawn(worker.run());
@@ -186,6 +189,7 @@ struct Worker {
     stop: CancellationToken,
     file: Identity,
     health: Arc<Health>,
+    log: LogSize,
 }
 
 impl Worker {
@@ -216,6 +220,9 @@ impl Worker {
             self.health.note(committed.as_ref().err().and_then(StoreError::fault).or_else(of_jobs));
             for job in ran {
                 job.answer(committed.clone());
+            }
+            if let Some(connection) = &mut self.connection {
+                self.log.keep_small(connection).await;
             }
         }
         if let Some(connection) = self.connection.take() {
