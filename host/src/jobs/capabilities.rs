@@ -9,10 +9,10 @@ use crate::broker::{self, Broker};
 use crate::chain::{self, Chains, EvmChain, TransactionRequest};
 use crate::domain::{Network, SignedTransaction, WithdrawalId};
 use crate::plugin::{
-    Checkpoints, Messaging, OutgoingMessage, PaymentTerms, PublishError, ServiceError, SignError,
-    SignRequest, Signer, Work,
+    CheckpointError, Checkpoints, Messaging, OutgoingMessage, PaymentTerms, PublishError,
+    SignError, SignRequest, Signer, Work,
 };
-use crate::store::{ChainStore, CheckpointStore, LeaseRef};
+use crate::store::{ChainStore, CheckpointStore, LeaseRef, StoreError};
 
 fn lease(work: &Work) -> LeaseRef {
     LeaseRef { event: work.event, token: work.token }
@@ -23,15 +23,26 @@ pub struct StoreCheckpoints(pub Arc<dyn CheckpointStore>);
 
 #[async_trait]
 impl Checkpoints for StoreCheckpoints {
-    async fn load(&self, work: &Work) -> Result<Option<Vec<u8>>, ServiceError> {
-        self.0.load_checkpoint(work.event).await.map_err(|error| ServiceError(error.to_string()))
+    async fn load(&self, work: &Work) -> Result<Option<Vec<u8>>, CheckpointError> {
+        self.0.load_checkpoint(work.event).await.map_err(|error| checkpoint_error(&error))
     }
 
-    async fn save(&self, work: &Work, bytes: &[u8]) -> Result<(), ServiceError> {
+    async fn save(&self, work: &Work, bytes: &[u8]) -> Result<(), CheckpointError> {
         match self.0.save_checkpoint(lease(work), bytes).await {
             Ok(true) => Ok(()),
-            Ok(false) => Err(ServiceError("this host lost the lease of the event".into())),
-            Err(error) => Err(ServiceError(error.to_string())),
+            Ok(false) => {
+                Err(CheckpointError::Failed("this host lost the lease of the event".into()))
+            }
+            Err(error) => Err(checkpoint_error(&error)),
+        }
+    }
+}
+
+fn checkpoint_error(error: &StoreError) -> CheckpointError {
+    match error {
+        StoreError::Unavailable { .. } => CheckpointError::StoreAway(error.to_string()),
+        StoreError::CorruptRow { .. } | StoreError::Conflict { .. } => {
+            CheckpointError::Failed(error.to_string())
         }
     }
 }
@@ -68,7 +79,12 @@ impl Signer for ChainSigner {
 
     async fn signed(&self, work: &Work) -> Result<Option<SignedTransaction>, SignError> {
         let payment = self.store.payment(withdrawal(work)?).await;
-        let payment = payment.map_err(|error| SignError::Unavailable(error.to_string()))?;
+        let payment = payment.map_err(|error| match error {
+            StoreError::Unavailable { .. } => SignError::StoreAway(error.to_string()),
+            StoreError::CorruptRow { .. } | StoreError::Conflict { .. } => {
+                SignError::Unavailable(error.to_string())
+            }
+        })?;
         Ok(payment.and_then(|payment| payment.transactions.into_iter().next_back()))
     }
 
@@ -100,6 +116,7 @@ fn sign_error(error: &chain::SignError) -> SignError {
         chain::SignError::Refused { .. } => SignError::Refused(text),
         chain::SignError::Wait { .. } => SignError::Wait(text),
         chain::SignError::Unavailable(_) => SignError::Unavailable(text),
+        chain::SignError::StoreAway(_) => SignError::StoreAway(text),
     }
 }
 

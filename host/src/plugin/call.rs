@@ -21,6 +21,8 @@ use crate::domain::{EventState, OutboxEvent, Outcome, WithdrawalRequest};
 const REASON_BYTES_MAX: usize = 2 << 10;
 /// How long an event waits for a place in a full pool of instances.
 const POOL_FULL_WAIT: Duration = Duration::from_millis(100);
+/// How long an event waits after the host's store was away while its handler worked.
+const STORE_AWAY_WAIT: Duration = Duration::from_secs(1);
 /// A judgement only computes, and somebody waits for it: the longest wait, for a place included.
 const VALIDATE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -31,13 +33,17 @@ struct Aborted {
     outcome_unknown: bool,
     /// It never ran, for want of a place.
     not_begun: bool,
+    /// It waited for the host's store, or could not do without it.
+    store_away: bool,
 }
 
 impl Aborted {
     fn into_outcome(self) -> Outcome {
-        let Self { reason, outcome_unknown, not_begun } = self;
+        let Self { reason, outcome_unknown, not_begun, store_away } = self;
         if not_begun {
             Outcome::Interrupted { reason, after: POOL_FULL_WAIT, outcome_unknown: false }
+        } else if store_away {
+            Outcome::Interrupted { reason, after: STORE_AWAY_WAIT, outcome_unknown }
         } else if outcome_unknown {
             Outcome::Unknown { reason }
         } else {
@@ -262,8 +268,11 @@ impl Release {
                 reason: with_notes(facts, reason),
                 outcome_unknown: facts.may_have_sent(),
                 not_begun: false,
+                store_away: facts.store_was_away(),
             },
-            Err(reason) => Aborted { reason, outcome_unknown: false, not_begun: true },
+            Err(reason) => {
+                Aborted { reason, outcome_unknown: false, not_begun: true, store_away: false }
+            }
         })
     }
 
@@ -298,7 +307,7 @@ fn guest_event(event: &OutboxEvent) -> Event {
 
 /// A handler's own word for its failure, with what the host noticed meanwhile.
 fn explain(facts: &CallFacts, failure: Failure) -> Outcome {
-    match failure {
+    let outcome = match failure {
         Failure::Retry(retry) => Outcome::Retry {
             reason: with_notes(facts, cut(&retry.reason)),
             after: retry.after_ms.map(Duration::from_millis),
@@ -306,6 +315,23 @@ fn explain(facts: &CallFacts, failure: Failure) -> Outcome {
         Failure::Unknown(reason) => Outcome::Unknown { reason: with_notes(facts, cut(&reason)) },
         Failure::Defer(after_ms) => Outcome::Defer { after: Duration::from_millis(after_ms) },
         Failure::Reject(reason) => Outcome::Reject { reason: with_notes(facts, cut(&reason)) },
+    };
+    if facts.store_was_away() { spared(outcome) } else { outcome }
+}
+
+/// The same, where the host's store was away meanwhile: the event does not pay for that.
+fn spared(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Retry { reason, .. } => {
+            Outcome::Interrupted { reason, after: STORE_AWAY_WAIT, outcome_unknown: false }
+        }
+        Outcome::Unknown { reason } => {
+            Outcome::Interrupted { reason, after: STORE_AWAY_WAIT, outcome_unknown: true }
+        }
+        Outcome::Done(_)
+        | Outcome::Defer { .. }
+        | Outcome::Reject { .. }
+        | Outcome::Interrupted { .. } => outcome,
     }
 }
 

@@ -30,8 +30,8 @@ pub use manifest::{Manifest, ManifestError};
 pub use registry::{FolderError, Registry, RouteClash, Routes};
 pub use release::{Release, ReleaseError, ReleaseFacts};
 pub use services::{
-    Checkpoints, Messaging, OutgoingMessage, PaymentTerms, PublishError, SecretSource,
-    ServiceError, SignError, SignRequest, Signer, Work,
+    CheckpointError, Checkpoints, Messaging, OutgoingMessage, PaymentTerms, PublishError,
+    SecretSource, ServiceError, SignError, SignRequest, Signer, Work,
 };
 pub use state::Services;
 pub use toolchain::{ToolchainError, build_components};

@@ -17,11 +17,21 @@ pub struct Work {
 /// Behind the contract's `checkpoint`.
 #[async_trait]
 pub trait Checkpoints: Send + Sync {
-    async fn load(&self, work: &Work) -> Result<Option<Vec<u8>>, ServiceError>;
-    async fn save(&self, work: &Work, bytes: &[u8]) -> Result<(), ServiceError>;
+    async fn load(&self, work: &Work) -> Result<Option<Vec<u8>>, CheckpointError>;
+    async fn save(&self, work: &Work, bytes: &[u8]) -> Result<(), CheckpointError>;
 }
 
-/// The service could not be reached, or the host lost the event meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CheckpointError {
+    /// The host's own store: not the event's doing.
+    #[error("{0}")]
+    StoreAway(String),
+    /// The host lost the event meanwhile, or what is stored makes no sense.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// The service could not be reached.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ServiceError(pub String);
@@ -72,6 +82,9 @@ pub enum SignError {
     Wait(String),
     #[error("{0}")]
     Unavailable(String),
+    /// The host's own store: not the event's doing.
+    #[error("{0}")]
+    StoreAway(String),
 }
 
 /// Behind the contract's `messaging`.

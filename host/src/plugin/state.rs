@@ -94,6 +94,8 @@ pub(crate) struct CallFacts {
     /// Outbound requests and messages so far, the refused ones too.
     requests: AtomicU32,
     log_lines: AtomicU32,
+    /// Calls of the host's own store that are under way, or failed because it is away.
+    store_waits: AtomicU32,
     notes: Mutex<Vec<String>>,
 }
 
@@ -112,6 +114,7 @@ impl CallFacts {
             departures: AtomicU32::new(0),
             requests: AtomicU32::new(0),
             log_lines: AtomicU32::new(0),
+            store_waits: AtomicU32::new(0),
             notes: Mutex::new(Vec::new()),
         }
     }
@@ -134,6 +137,23 @@ impl CallFacts {
         let reason = format!("limit of {max} requests a call reached");
         self.note(reason.clone());
         Err(reason)
+    }
+
+    /// The host's store is asked. Said before, so that a call that is dropped meanwhile counts.
+    pub(super) fn store_begins(&self) {
+        self.store_waits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It answered, or was away.
+    pub(super) fn store_answered(&self, answered: bool) {
+        if answered {
+            self.store_waits.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether what became of the call is the store's doing: then it is not the event's.
+    pub(super) fn store_was_away(&self) -> bool {
+        self.store_waits.load(Ordering::Relaxed) > 0
     }
 
     /// Something is on its way. Said before it goes, so that a call that is dropped meanwhile counts.

@@ -24,17 +24,23 @@ pub enum SignError {
     /// Something outside must change first: time, funds, fees, an operator.
     #[error("not now ({rule}): {reason}")]
     Wait { rule: &'static str, reason: String },
-    /// A node, the store or the key could not be reached, or the lease was lost. What was signed
-    /// is kept.
+    /// A node or the key could not be reached, or the lease was lost. What was signed is kept.
     #[error("unavailable: {0}")]
     Unavailable(String),
+    /// The store could not be used. What was signed is kept.
+    #[error("unavailable: {0}")]
+    StoreAway(String),
 }
 
 impl From<StoreError> for SignError {
     fn from(error: StoreError) -> Self {
         // The plugin reads this text; what the database said is for the operator.
         tracing::warn!(%error, "the store failed while a payment was to be signed");
-        Self::Unavailable("the store cannot be used now".into())
+        let text = "the store cannot be used now".to_owned();
+        match error {
+            StoreError::Unavailable { .. } => Self::StoreAway(text),
+            StoreError::CorruptRow { .. } | StoreError::Conflict { .. } => Self::Unavailable(text),
+        }
     }
 }
 

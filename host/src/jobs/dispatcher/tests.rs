@@ -15,7 +15,9 @@ use crate::domain::{
 };
 use crate::jobs::BrokerMessaging;
 use crate::jobs::testing::away;
-use crate::plugin::{Registry, Routes, SandboxEngine, SecretSource, ServiceError, Services, Work};
+use crate::plugin::{
+    CheckpointError, Registry, Routes, SandboxEngine, SecretSource, ServiceError, Services, Work,
+};
 use crate::store::{
     AttemptRecord, Claim, DispatchStore, LeaseRef, Settled, Settlement, StoreError,
 };
@@ -79,11 +81,11 @@ impl SecretSource for Nothing {
 
 #[async_trait]
 impl crate::plugin::Checkpoints for Nothing {
-    async fn load(&self, _: &Work) -> Result<Option<Vec<u8>>, ServiceError> {
+    async fn load(&self, _: &Work) -> Result<Option<Vec<u8>>, CheckpointError> {
         Ok(None)
     }
 
-    async fn save(&self, _: &Work, _: &[u8]) -> Result<(), ServiceError> {
+    async fn save(&self, _: &Work, _: &[u8]) -> Result<(), CheckpointError> {
         Ok(())
     }
 }

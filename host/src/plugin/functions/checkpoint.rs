@@ -1,16 +1,16 @@
 //! `checkpoint`: bytes that outlive the call.
 
 use super::super::bindings::imported::checkpoint::{CheckpointError, Host};
+use super::super::services;
 use super::super::state::CallState;
 
 impl Host for CallState {
     async fn load(&mut self) -> Result<Option<Vec<u8>>, CheckpointError> {
         let (work, services) = self.facts.working().map_err(CheckpointError::Unavailable)?;
-        services
-            .checkpoints
-            .load(work)
-            .await
-            .map_err(|error| CheckpointError::Unavailable(error.to_string()))
+        self.facts.store_begins();
+        let loaded = services.checkpoints.load(work).await;
+        self.facts.store_answered(!is_away(&loaded));
+        loaded.map_err(|error| CheckpointError::Unavailable(error.to_string()))
     }
 
     async fn save(&mut self, bytes: Vec<u8>) -> Result<(), CheckpointError> {
@@ -21,10 +21,13 @@ impl Host for CallState {
             return Err(CheckpointError::TooLarge(reason));
         }
         let (work, services) = self.facts.working().map_err(CheckpointError::Unavailable)?;
-        services
-            .checkpoints
-            .save(work, &bytes)
-            .await
-            .map_err(|error| CheckpointError::Unavailable(error.to_string()))
+        self.facts.store_begins();
+        let saved = services.checkpoints.save(work, &bytes).await;
+        self.facts.store_answered(!is_away(&saved));
+        saved.map_err(|error| CheckpointError::Unavailable(error.to_string()))
     }
+}
+
+const fn is_away<T>(answer: &Result<T, services::CheckpointError>) -> bool {
+    matches!(answer, Err(services::CheckpointError::StoreAway(_)))
 }

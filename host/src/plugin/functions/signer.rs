@@ -31,8 +31,10 @@ impl Host for CallState {
             return Err(self.not_granted("any network"));
         }
         let (work, services) = self.facts.working().map_err(SignError::Unavailable)?;
-        let signed = services.signer.signed(work).await.map_err(refusal)?;
-        Ok(signed.map(shown))
+        self.facts.store_begins();
+        let signed = services.signer.signed(work).await;
+        self.facts.store_answered(!is_away(&signed));
+        Ok(signed.map_err(refusal)?.map(shown))
     }
 
     async fn sign(&mut self, transaction: Transaction) -> Result<SignedTransaction, SignError> {
@@ -76,7 +78,12 @@ impl CallState {
             max_priority_fee_per_gas: transaction.max_priority_fee_per_gas,
             replace,
         };
-        services.signer.sign(work, &network, request).await.map(shown).map_err(refusal)
+        let signed = services.signer.sign(work, &network, request).await;
+        if is_away(&signed) {
+            // Only now: it asks nodes too, and theirs is another matter.
+            self.facts.store_begins();
+        }
+        signed.map(shown).map_err(refusal)
     }
 
     fn granted_network(&self, text: &str) -> Result<Network, SignError> {
@@ -104,8 +111,14 @@ fn refusal(error: services::SignError) -> SignError {
     match error {
         services::SignError::Refused(reason) => SignError::Refused(reason),
         services::SignError::Wait(reason) => SignError::Wait(reason),
-        services::SignError::Unavailable(reason) => SignError::Unavailable(reason),
+        services::SignError::Unavailable(reason) | services::SignError::StoreAway(reason) => {
+            SignError::Unavailable(reason)
+        }
     }
+}
+
+const fn is_away<T>(answer: &Result<T, services::SignError>) -> bool {
+    matches!(answer, Err(services::SignError::StoreAway(_)))
 }
 
 fn shown(transaction: domain::SignedTransaction) -> SignedTransaction {

@@ -11,13 +11,15 @@ use crate::domain::{
     WithdrawalId,
 };
 use crate::plugin::{
-    Checkpoints, Messaging, OutgoingMessage, PaymentTerms, PublishError, SecretSource,
-    ServiceError, Services, SignError, SignRequest, Signer, Work,
+    CheckpointError, Checkpoints, Messaging, OutgoingMessage, PaymentTerms, PublishError,
+    SecretSource, ServiceError, Services, SignError, SignRequest, Signer, Work,
 };
 
 #[derive(Default)]
 pub(super) struct Fakes {
     pub(super) checkpoint: Mutex<Option<Vec<u8>>>,
+    /// Whether the host's store is away.
+    pub(super) store_away: AtomicBool,
     pub(super) published: Mutex<Vec<OutgoingMessage>>,
     pub(super) publish_error: Mutex<Option<PublishError>>,
     /// Whether the broker's client panics.
@@ -54,11 +56,14 @@ pub(super) fn services() -> Services {
 
 #[async_trait]
 impl Checkpoints for Fakes {
-    async fn load(&self, _: &Work) -> Result<Option<Vec<u8>>, ServiceError> {
+    async fn load(&self, _: &Work) -> Result<Option<Vec<u8>>, CheckpointError> {
         Ok(self.checkpoint.lock().unwrap().clone())
     }
 
-    async fn save(&self, _: &Work, bytes: &[u8]) -> Result<(), ServiceError> {
+    async fn save(&self, _: &Work, bytes: &[u8]) -> Result<(), CheckpointError> {
+        if self.store_away.load(Ordering::Relaxed) {
+            return Err(CheckpointError::StoreAway("the store is away".into()));
+        }
         *self.checkpoint.lock().unwrap() = Some(bytes.to_vec());
         Ok(())
     }

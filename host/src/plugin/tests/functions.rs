@@ -29,6 +29,21 @@ async fn a_checkpoint_is_found_in_the_next_call() {
 }
 
 #[tokio::test]
+async fn a_store_that_is_away_meanwhile_is_not_the_events_failure() {
+    let release = hostile("").await;
+    let fakes = Fakes::new();
+    fakes.store_away.store(true, Ordering::Relaxed);
+    let save = || json!({"do": "save", "bytes": 10});
+    let outcome = attempt(&release, &fakes.services(), save()).await;
+    assert!(
+        matches!(outcome, crate::domain::Outcome::Interrupted { outcome_unknown: false, .. }),
+        "{outcome:?}"
+    );
+    fakes.store_away.store(false, Ordering::Relaxed);
+    detail(attempt(&release, &fakes.services(), save()).await);
+}
+
+#[tokio::test]
 async fn a_checkpoint_beyond_the_limit_is_refused_and_changes_nothing() {
     let release = hostile("[limits]\ncheckpoint = \"100B\"").await;
     let fakes = Fakes::new();
