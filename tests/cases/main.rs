@@ -6,6 +6,7 @@ mod bad_requests;
 mod command_line;
 mod crashes;
 mod dev;
+mod faults;
 mod many_at_once;
 mod partner_down;
 mod real_targets;

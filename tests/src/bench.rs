@@ -21,7 +21,15 @@ impl Bench {
     /// # Panics
     /// The stand-ins do not start.
     pub async fn start() -> Self {
-        let installation = Installation::new().with_sqlite().with(QUIET_FLOW);
+        Self::on(Installation::new().with_sqlite()).await
+    }
+
+    /// The same, with another store.
+    ///
+    /// # Panics
+    /// The stand-ins do not start.
+    pub async fn on(installation: Installation) -> Self {
+        let installation = installation.with(QUIET_FLOW);
         let stand_ins = partner_beside(&installation).await;
         stand_ins.fund(installation.account().parse().unwrap()).unwrap();
         let node_url = &stand_ins.node_url;

@@ -24,6 +24,8 @@ pub struct Host {
     process: Process,
     folder: PathBuf,
     arguments: Vec<String>,
+    /// What is in its environment beside the usual.
+    environment: Vec<(String, String)>,
     /// How often it was started: each start has its own log files.
     starts: u32,
     /// What it printed until it was ready.
@@ -42,20 +44,27 @@ impl Host {
     /// `tidegate dev` on a free port, with its data below `folder`.
     pub async fn dev(folder: &Path) -> Self {
         let data_dir = folder.join("data").display().to_string();
-        Self::start(folder, &["dev", "--listen", "127.0.0.1:0", "--data-dir", &data_dir]).await
+        let arguments = ["dev", "--listen", "127.0.0.1:0", "--data-dir", &data_dir];
+        Self::start(folder, &arguments, &[]).await
     }
 
     /// `tidegate serve` as `folder/tidegate.toml` says.
     pub async fn serve(folder: &Path) -> Self {
-        let config = folder.join("tidegate.toml").display().to_string();
-        Self::start(folder, &["serve", "--config", &config]).await
+        Self::serve_with(folder, &[]).await
     }
 
-    async fn start(folder: &Path, arguments: &[&str]) -> Self {
+    /// The same, with variables in its environment.
+    pub async fn serve_with(folder: &Path, environment: &[(String, String)]) -> Self {
+        let config = folder.join("tidegate.toml").display().to_string();
+        Self::start(folder, &["serve", "--config", &config], environment).await
+    }
+
+    async fn start(folder: &Path, arguments: &[&str], environment: &[(String, String)]) -> Self {
         let arguments: Vec<String> = arguments.iter().map(|&text| text.to_owned()).collect();
-        let process = spawn(folder, &arguments, 1);
-        let folder = folder.to_owned();
-        let mut host = Self { process, folder, arguments, starts: 1, greeting: String::new() };
+        let environment = environment.to_vec();
+        let process = spawn(folder, &arguments, &environment, 1);
+        let (folder, greeting) = (folder.to_owned(), String::new());
+        let mut host = Self { process, folder, arguments, environment, starts: 1, greeting };
         host.wait_until_ready().await;
         host
     }
@@ -87,7 +96,7 @@ impl Host {
     /// Starts it again after it ended, with the same arguments.
     pub async fn start_again(&mut self) {
         self.starts += 1;
-        self.process = spawn(&self.folder, &self.arguments, self.starts);
+        self.process = spawn(&self.folder, &self.arguments, &self.environment, self.starts);
         self.wait_until_ready().await;
     }
 
@@ -154,8 +163,15 @@ impl Host {
     }
 }
 
-fn spawn(folder: &Path, arguments: &[String], start: u32) -> Process {
+fn spawn(
+    folder: &Path,
+    arguments: &[String],
+    environment: &[(String, String)],
+    start: u32,
+) -> Process {
     Process::start(folder, &format!("host-{start}"), Signal::Kill, |command| {
+        // Not in the keeper's own: only the host is meant.
+        command.arg("env").args(environment.iter().map(|(name, value)| format!("{name}={value}")));
         command.arg(binary()).args(arguments);
         bare_environment(command).current_dir(repository());
     })

@@ -153,8 +153,13 @@ decimals = 6
 
     /// Starts the host.
     pub async fn serve(&self) -> (Host, Api) {
+        self.serve_with(&[]).await
+    }
+
+    /// The same, with variables in its environment.
+    pub async fn serve_with(&self, environment: &[(String, String)]) -> (Host, Api) {
         let _ = self.write();
-        let host = Host::serve(self.path()).await;
+        let host = Host::serve_with(self.path(), environment).await;
         let api = self.api(&host);
         (host, api)
     }

@@ -70,7 +70,8 @@ impl Postgres {
 }
 
 /// The beginning of a command that runs as the server's user.
-fn as_server() -> Command {
+#[must_use]
+pub fn as_server() -> Command {
     let mut command = Command::new(if is_root() { "setpriv" } else { "env" });
     if is_root() {
         command.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]);
@@ -79,18 +80,25 @@ fn as_server() -> Command {
     command
 }
 
-fn is_root() -> bool {
+/// Whether this test may do what only root may.
+#[must_use]
+pub fn is_root() -> bool {
     Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout == b"0\n")
 }
 
-fn succeeds(command: &mut Command) {
+/// Runs a command that must succeed.
+///
+/// # Panics
+/// It does not.
+pub fn succeeds(command: &mut Command) {
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {said}");
 }
 
 /// The newest of Debian's folders, or the one on the path.
-fn binaries() -> Option<PathBuf> {
+#[must_use]
+pub fn binaries() -> Option<PathBuf> {
     let installed = std::fs::read_dir("/usr/lib/postgresql").ok().into_iter().flatten().flatten();
     let debian = installed.map(|version| version.path().join("bin")).max();
     let on_path = std::env::var_os("PATH").unwrap_or_default();

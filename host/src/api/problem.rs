@@ -221,12 +221,12 @@ impl Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match &error {
-            StoreError::Unavailable { .. } => {
+            StoreError::Unavailable { fault, .. } => {
                 tracing::warn!(%error, "a request was refused because the store is unavailable");
-                Self::unavailable(
-                    "The store cannot be reached. Send the same request again later; with the same \
-                     Idempotency-Key nothing is done twice.",
-                )
+                Self::unavailable(format!(
+                    "{fault} Send the same request again later; with the same Idempotency-Key \
+                     nothing is done twice."
+                ))
             }
             StoreError::CorruptRow { .. } | StoreError::Conflict { .. } => {
                 tracing::error!(%error, "a request failed in the store");
@@ -273,6 +273,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::store::StoreFault;
 
     #[test]
     fn every_kind_has_a_type_of_its_own_and_an_error_status() {
@@ -289,7 +290,7 @@ mod tests {
     fn what_the_store_says_stays_inside() {
         let secret = || "password=hunter2".to_owned();
         for error in [
-            StoreError::Unavailable { doing: "read", cause: secret() },
+            StoreError::Unavailable { doing: "read", fault: StoreFault::DiskFull, cause: secret() },
             StoreError::CorruptRow { table: "withdrawals", row: secret(), what: secret() },
             StoreError::Conflict { doing: "write", cause: secret() },
         ] {

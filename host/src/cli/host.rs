@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -22,14 +22,16 @@ use crate::jobs::{
     Metrics, Retention, RetentionJob, RetryJob, StoreCheckpoints,
 };
 use crate::plugin::{Registry, Routes, SandboxEngine, SecretSource, ServiceError, Services};
-use crate::store::{self, Backlog, Store, StoreOptions, StoreUrl};
+use crate::store::{self, Backlog, Pooler, Store, StoreOptions, StoreUrl};
 
 /// How late a due retry may be. One statement over a partial index, so it may be asked often.
 const RETRY_POLL: Duration = Duration::from_millis(250);
 const FAILURE_POLL: Duration = Duration::from_secs(1);
-/// What is kept for days may be deleted a minute late.
 /// How old the backlog may be that metrics and back-pressure look at.
 const BACKLOG_POLL: Duration = Duration::from_secs(5);
+/// Between two tries to open a store that is away; each says so in the log.
+const STORE_RETRY: Duration = Duration::from_secs(2);
+/// What is kept for days may be deleted a minute late.
 const RETENTION_POLL: Duration = Duration::from_secs(60);
 
 /// What a host is made of.
@@ -37,6 +39,9 @@ pub(super) struct HostPlan<'a> {
     pub(super) listen: SocketAddr,
     pub(super) store: StoreUrl,
     pub(super) connections_max: u32,
+    pub(super) pooler: Pooler,
+    /// How long to wait for a store that is away.
+    pub(super) store_wait: Duration,
     pub(super) flow: Flow,
     pub(super) tokens: Tokens,
     pub(super) http: api::Limits,
@@ -65,11 +70,7 @@ impl RunningHost {
     /// Opens the store, loads the plugins, and starts jobs and API, in this order: when the API
     /// answers, everything behind it is there.
     pub(super) async fn start(plan: HostPlan<'_>) -> Result<Self, CliError> {
-        let options =
-            StoreOptions { flow: plan.flow.clone(), connections_max: plan.connections_max };
-        let store = store::open(&plan.store, options).await.map_err(|error| {
-            CliError::failed(error.to_string(), plan.store.to_string(), "see the reason above")
-        })?;
+        let store = open_store(&plan).await?;
         match Self::start_on(plan, Arc::clone(&store)).await {
             Ok(host) => Ok(host),
             Err(error) => {
@@ -181,6 +182,34 @@ impl RunningHost {
         }
         self.store.close().await;
         tracing::info!("stopped");
+    }
+}
+
+/// Opens the store. One that is away is waited for, as one is that starts at the same time on the
+/// same machine; what waiting does not change is told at once.
+async fn open_store(plan: &HostPlan<'_>) -> Result<Arc<dyn Store>, CliError> {
+    let began = Instant::now();
+    loop {
+        let options = StoreOptions {
+            flow: plan.flow.clone(),
+            connections_max: plan.connections_max,
+            pooler: plan.pooler,
+        };
+        let error = match store::open(&plan.store, options).await {
+            Ok(store) => return Ok(store),
+            Err(error) => error,
+        };
+        let left = plan.store_wait.saturating_sub(began.elapsed());
+        if !error.may_pass() || left.is_zero() {
+            let remedy = if error.may_pass() {
+                "start the store, or correct store.url, and start the host again"
+            } else {
+                "see the reason above"
+            };
+            return Err(CliError::failed(error.to_string(), plan.store.to_string(), remedy));
+        }
+        tracing::warn!(%error, store = %plan.store, "waiting for the store, for up to {} s more", left.as_secs() + 1);
+        tokio::time::sleep(STORE_RETRY.min(left)).await;
     }
 }
 

@@ -41,6 +41,8 @@ pub async fn run(args: ServeArgs) -> Result<(), CliError> {
         listen: config.listen,
         store,
         connections_max: config.store.connections_max,
+        pooler: config.store.pooler,
+        store_wait: config.store.wait,
         flow: config.flow,
         tokens: config.tokens,
         // A few polls: a host that takes what is due has taken it by then.

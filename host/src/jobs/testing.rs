@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use async_trait::async_trait;
 
 use crate::domain::{EventId, FailureReason};
-use crate::store::{MaintainStore, StoreError};
+use crate::store::{MaintainStore, StoreError, StoreFault};
 
 /// Answers each call with the next of its list, and with "nothing to do" when the list is empty.
 #[derive(Default)]
@@ -32,7 +32,11 @@ impl ScriptedStore {
 }
 
 pub(super) fn away() -> StoreError {
-    StoreError::Unavailable { doing: "answer a test", cause: "it is away".into() }
+    StoreError::Unavailable {
+        doing: "answer a test",
+        fault: StoreFault::Unreachable,
+        cause: "it is away".into(),
+    }
 }
 
 #[async_trait]

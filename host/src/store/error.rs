@@ -2,13 +2,15 @@
 
 use sqlx::error::DatabaseError;
 
+use super::fault::StoreFault;
+
 /// Answers such as "lease lost" or "already there" are no errors: they are in the return types.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The database cannot be reached or cannot write now. Nothing was written, or it is not
     /// known whether it was; the same call may be made again later.
     #[error("the store is unavailable while it should {doing}: {cause}")]
-    Unavailable { doing: &'static str, cause: String },
+    Unavailable { doing: &'static str, fault: StoreFault, cause: String },
     /// A row that no version of Tidegate writes. It is named, never guessed at.
     #[error("table {table} holds a row that cannot be: {row}: {what}")]
     CorruptRow { table: &'static str, row: String, what: String },
@@ -37,7 +39,7 @@ impl StoreError {
             }
             // Lost connections, full pools, time-outs, serialization failures, a full or read-only
             // disk, and whatever is not known: the caller may try again, and nothing was half-done.
-            _ => Self::Unavailable { doing, cause },
+            _ => Self::Unavailable { doing, fault: StoreFault::of(error), cause },
         }
     }
 
@@ -46,7 +48,20 @@ impl StoreError {
     }
 
     pub(super) fn unavailable(doing: &'static str, cause: impl Into<String>) -> Self {
-        Self::Unavailable { doing, cause: cause.into() }
+        Self::away(doing, StoreFault::Other, cause)
+    }
+
+    pub(super) fn away(doing: &'static str, fault: StoreFault, cause: impl Into<String>) -> Self {
+        Self::Unavailable { doing, fault, cause: cause.into() }
+    }
+
+    /// What is the matter with the store, if that is why.
+    #[must_use]
+    pub const fn fault(&self) -> Option<StoreFault> {
+        match self {
+            Self::Unavailable { fault, .. } => Some(*fault),
+            Self::CorruptRow { .. } | Self::Conflict { .. } => None,
+        }
     }
 }
 

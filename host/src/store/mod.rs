@@ -14,6 +14,7 @@ mod conformance;
 mod controlling;
 mod dispatching;
 mod error;
+mod fault;
 mod maintaining;
 mod migrate;
 mod open;
@@ -40,10 +41,12 @@ pub use dispatching::{
     AttemptRecord, CLAIM_MAX, Claim, DispatchStore, LeaseRef, Settled, Settlement,
 };
 pub use error::StoreError;
+pub use fault::StoreFault;
 pub use maintaining::MaintainStore;
 pub use open::{OpenError, PostgresUrl, StoreOptions, StoreUrl, StoreUrlError, open};
 pub use operating::{OperateStore, counters};
 pub use paying::{Account, ChainStore, Conclude, Concluded, SignPayment, Signing, SigningRules};
+pub use postgres::Pooler;
 pub use repairing::{Cancelled, RepairStore, Skipped};
 pub use retaining::RetainStore;
 pub use views::{

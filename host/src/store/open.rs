@@ -8,7 +8,8 @@ use std::sync::Arc;
 use sqlx::error::DatabaseError;
 
 use super::Store;
-use super::postgres::Postgres;
+use super::fault::StoreFault;
+use super::postgres::{Pooler, Postgres};
 use super::sqlite::Sqlite;
 use crate::domain::Flow;
 
@@ -116,13 +117,15 @@ pub struct StoreOptions {
     pub flow: Flow,
     /// Connections at most. On SQLite they only read; one more writes.
     pub connections_max: u32,
+    /// Whether a connection pooler in transaction mode is between the host and Postgres.
+    pub pooler: Pooler,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
         // Enough for several lanes of claims and settles beside the API. A Postgres takes a hundred
         // in all by default, and several hosts share them.
-        Self { flow: Flow::default(), connections_max: 16 }
+        Self { flow: Flow::default(), connections_max: 16, pooler: Pooler::Auto }
     }
 }
 
@@ -131,6 +134,31 @@ impl Default for StoreOptions {
 pub enum OpenError {
     #[error("the store cannot be reached: {cause}")]
     Unreachable { cause: String },
+    #[error(
+        "the store's file cannot be opened: {cause}. Its folder must be there, and this user must \
+         be allowed to write in it"
+    )]
+    Path { cause: String },
+    #[error("the store refuses this user, or has no such database: {cause}")]
+    Denied { cause: String },
+    #[error(
+        "the store can only be read: {cause}. It may be a standby, or set to read-only; a host \
+         needs to write"
+    )]
+    ReadOnly { cause: String },
+    #[error(
+        "statements get lost on the way to the store: {cause}. A connection pooler in transaction \
+         mode seems to be in between: set store.pooler = \"transaction\""
+    )]
+    Pooled { cause: String },
+    #[error("the store's disk is full: {cause}. Free some space; nothing was changed")]
+    DiskFull { cause: String },
+    #[error(
+        "the store's file is gone, and {} is left of it: with it belong events that are not lost \
+         yet. Put the file back beside it, or restore both from a backup; to begin anew, move it \
+         away", .left.display()
+    )]
+    LeftBehind { left: PathBuf },
     #[error(
         "the store's file is damaged or no SQLite database: {cause}. It was left as it is: \
          restore it from a backup, or move it away to begin anew"
@@ -158,26 +186,47 @@ pub enum OpenError {
 impl OpenError {
     pub(super) fn from_sqlx(error: &sqlx::Error) -> Self {
         let cause = error.to_string();
-        let sqlite_code = error
+        let is_file = error
             .as_database_error()
-            .filter(|e| e.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some())
-            .and_then(|e| e.code()?.parse::<i32>().ok())
-            .map(|code| code & 0xff);
-        match sqlite_code {
-            // BUSY and LOCKED; CORRUPT and NOTADB.
-            Some(5 | 6) => Self::Locked { cause },
-            Some(11 | 26) => Self::Damaged { cause },
-            Some(_) | None => match error.as_database_error().and_then(DatabaseError::code) {
+            .is_some_and(|e| e.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some());
+        match StoreFault::of(error) {
+            StoreFault::Locked if is_file => Self::Locked { cause },
+            StoreFault::Damaged if is_file => Self::Damaged { cause },
+            StoreFault::Unreachable if is_file => Self::Path { cause },
+            StoreFault::ReadOnly => Self::ReadOnly { cause },
+            StoreFault::DiskFull => Self::DiskFull { cause },
+            StoreFault::Pooled => Self::Pooled { cause },
+            fault => match error.as_database_error().and_then(DatabaseError::code) {
                 // Syntax errors and missing rights: the schema is what cannot be made.
                 Some(code) if code.starts_with("42") => Self::Migration { cause },
+                _ if fault == StoreFault::Denied => Self::Denied { cause },
                 _ => Self::Unreachable { cause },
             },
         }
     }
+
+    /// Whether to wait may help: the database is just starting, or another process just ending.
+    #[must_use]
+    pub const fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Locked { .. } => true,
+            Self::Path { .. }
+            | Self::Denied { .. }
+            | Self::ReadOnly { .. }
+            | Self::DiskFull { .. }
+            | Self::Pooled { .. }
+            | Self::LeftBehind { .. }
+            | Self::Damaged { .. }
+            | Self::NewerSchema { .. }
+            | Self::ChangedMigration { .. }
+            | Self::Migration { .. } => false,
+        }
+    }
 }
 
-/// Opens the store and brings its schema up to date. A SQLite file is made if there is none; its
-/// folder must exist. An existing file that is damaged, locked or newer is never touched.
+/// Opens the store and brings its schema up to date. A SQLite file is made if there is none, and
+/// nothing that is left of one; its folder must exist. An existing file that is damaged, locked or
+/// newer is never touched.
 ///
 /// # Errors
 /// See [`OpenError`].

@@ -33,8 +33,12 @@ pub trait OperateStore: Send + Sync {
     /// Takes FAILED only.
     async fn replay(&self, event: EventId, asked_by: &str) -> Result<Replayed, StoreError>;
 
-    /// Reads one row: whether the store can be reached.
+    /// Whether the store can be reached and written to now; the error's fault says why not. Takes
+    /// less than two seconds, whatever the store does.
     async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Whether events that another process writes are seen at once, and not only at the next poll.
+    fn is_woken_by_others(&self) -> bool;
 
     /// Finishes what was begun and closes every connection. Calls that come later are answered
     /// `Unavailable`; a repeat does nothing.

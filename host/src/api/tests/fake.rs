@@ -42,7 +42,11 @@ impl FakeStore {
             tokio::time::sleep(Duration::from_secs(3600)).await;
         }
         if self.unavailable.load(Ordering::SeqCst) {
-            return Err(StoreError::Unavailable { doing: "work", cause: "hunter2".into() });
+            return Err(StoreError::Unavailable {
+                doing: "work",
+                fault: StoreFault::Unreachable,
+                cause: "hunter2".into(),
+            });
         }
         if self.corrupt.load(Ordering::SeqCst) {
             let (row, what) = ("hunter2".into(), "hunter2".into());
@@ -219,6 +223,10 @@ impl OperateStore for FakeStore {
 
     async fn ping(&self) -> Result<(), StoreError> {
         self.works().await
+    }
+
+    fn is_woken_by_others(&self) -> bool {
+        true
     }
 }
 

@@ -64,12 +64,15 @@ async fn readiness_says_why_not() {
     let host = host();
     let ready = || Request::get("/readyz").body(Body::empty()).unwrap();
     let reply = host.send(ready()).await;
-    assert_eq!((reply.status.as_u16(), reply.text.as_str()), (200, r#"{"status":"ready"}"#));
+    assert_eq!(
+        (reply.status.as_u16(), reply.text.as_str()),
+        (200, r#"{"status":"ready","wakeups":"listening"}"#)
+    );
 
     host.store.unavailable.store(true, Ordering::SeqCst);
     let reply = host.send(ready()).await;
     assert_eq!(reply.status, 503);
-    let why = "The store cannot be reached; the host's log says why.";
+    let why = "The store cannot be reached. The host's log says more.";
     assert_eq!(reply.json()["detail"], why);
 
     host.store.unavailable.store(false, Ordering::SeqCst);

@@ -21,7 +21,7 @@ use crate::domain::{
 };
 use crate::store::{
     Account, ChainStore, Conclude, Concluded, LeaseRef, SignPayment, Signing, SigningRules,
-    StoreError,
+    StoreError, StoreFault,
 };
 
 pub(super) fn withdrawal_of(
@@ -146,7 +146,11 @@ impl FakeStore {
 }
 
 fn down<T>() -> Result<T, StoreError> {
-    Err(StoreError::Unavailable { doing: "be asked", cause: "a test took it down".into() })
+    Err(StoreError::Unavailable {
+        doing: "be asked",
+        fault: StoreFault::Unreachable,
+        cause: "a test took it down".into(),
+    })
 }
 
 fn is_open(payment: &Payment) -> bool {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::api::{Limits, Role, Token, Tokens};
 use crate::domain::{EventType, Flow, WithdrawalStatus, parse_size};
 use crate::jobs::Retention;
-use crate::store::CLAIM_MAX;
+use crate::store::{CLAIM_MAX, Pooler};
 
 use super::reader::Section;
 use super::redacted::Redacted;
@@ -17,6 +17,10 @@ pub struct StoreConfig {
     /// `sqlite:…` or `postgres:…`; may hold a password.
     pub url: Redacted,
     pub connections_max: u32,
+    /// What stands between the host and Postgres.
+    pub pooler: Pooler,
+    /// How long a start waits for a store that is away.
+    pub wait: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,8 +129,22 @@ pub(super) fn read_store(root: &mut Section<'_>) -> Option<StoreConfig> {
         section.error("url", "must begin with sqlite: or postgres:");
     }
     let connections = section.integer("connections_max", 10, 1..=1_000);
+    let pooler = section.parsed("pooler", |text| match text {
+        "auto" => Ok(Pooler::Auto),
+        "none" => Ok(Pooler::None),
+        "transaction" => Ok(Pooler::Transaction),
+        other => {
+            Err(format!("{other:?} is no pooler: write \"auto\", \"none\" or \"transaction\""))
+        }
+    });
+    let wait = section.duration("wait", seconds(30), seconds(0)..=seconds(3_600));
     section.finish();
-    Some(StoreConfig { url: url?, connections_max: u32::try_from(connections).unwrap_or(10) })
+    Some(StoreConfig {
+        url: url?,
+        connections_max: u32::try_from(connections).unwrap_or(10),
+        pooler: pooler.unwrap_or_default(),
+        wait,
+    })
 }
 
 pub(super) fn read_plugins(root: &mut Section<'_>) -> PluginsConfig {

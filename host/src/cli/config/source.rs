@@ -13,7 +13,7 @@ use super::error::ConfigError;
 const PREFIX: &str = "TIDEGATE_";
 
 /// The keys that a variable can set.
-pub(super) const VARIABLES: [&str; 24] = [
+pub(super) const VARIABLES: [&str; 26] = [
     "listen",
     "http.body_max",
     "http.request_timeout",
@@ -23,6 +23,8 @@ pub(super) const VARIABLES: [&str; 24] = [
     "store.url",
     "store.url_file",
     "store.connections_max",
+    "store.pooler",
+    "store.wait",
     "plugins.dir",
     "plugins.cache_dir",
     "dispatch.lease",

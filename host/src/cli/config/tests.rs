@@ -197,6 +197,8 @@ fn each_wrong_value_is_an_error_that_names_its_key() {
         ("url = \"sqlite:x.db\"", "", "store.url"),
         ("url = \"sqlite:x.db\"", "url = \"sqlite:x\"\nurl_file = \"url\"", "store.url"),
         ("url = \"sqlite:x.db\"", "url_file = \"none\"", "store.url_file"),
+        ("x.db\"", "x.db\"\npooler = \"session\"", "store.pooler"),
+        ("x.db\"", "x.db\"\nwait = \"2h\"", "store.wait"),
         ("id = \"eip155:1\"", "", "networks[0].id"),
         ("id = \"eip155:1\"", "id = \"ethereum\"", "networks[0].id"),
         ("rpc_urls = [\"http://h\"]", "", "networks[0].rpc_urls"),

@@ -21,7 +21,7 @@ use crate::chain::{Asset, FeeCaps, NetworkConfig};
 use crate::domain::Flow;
 use crate::jobs::Retention;
 use crate::sandbox::{self, StandIns, StandInsOptions};
-use crate::store::StoreUrl;
+use crate::store::{Pooler, StoreUrl};
 use identity::Identity;
 
 /// The secret that the partner's stand-in asks for.
@@ -73,6 +73,8 @@ async fn run_host(
         listen: *listen,
         store: StoreUrl::Sqlite(data_dir.join("tidegate.db")),
         connections_max: 8,
+        pooler: Pooler::None,
+        store_wait: Duration::ZERO,
         flow: Flow::default(),
         tokens: identity.tokens()?,
         http: api::Limits::default(),

@@ -115,7 +115,8 @@ fn url(world: &World, program: &str, probe: &[&str]) -> Option<String> {
     if probed.status().is_ok_and(|status| status.success()) {
         return Some(url.reveal().to_owned());
     }
-    let line = format!("skipped: `{program} {}` does not work here: tests/install", probe.join(" "));
+    let line =
+        format!("skipped: `{program} {}` does not work here: tests/install", probe.join(" "));
     assert!(std::env::var_os("TIDEGATE_REQUIRE_ALL").is_none_or(|v| v != "1"), "{line}");
     println!("{line}");
     None

@@ -5,6 +5,7 @@
 
 mod accept;
 mod accept_events;
+mod away;
 mod backlog;
 mod chain;
 mod cluster;

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::on_both_stores;
 use super::world::World;
-use crate::store::{OpenError, Store, StoreOptions, StoreUrl, open};
+use crate::store::{OpenError, Store, StoreFault, StoreOptions, StoreUrl, open};
 
 on_both_stores!(
     opening_again_finds_everything_and_migrates_nothing,
@@ -90,6 +90,49 @@ async fn damage_inside_a_small_file_is_found() {
 }
 
 #[tokio::test]
+async fn an_empty_file_is_no_new_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tide.db");
+    std::fs::write(&path, "").unwrap();
+    let refused = opened(&StoreUrl::Sqlite(path.clone())).await.err().unwrap();
+    assert_eq!(refused, OpenError::Damaged { cause: "it is empty".into() });
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn a_log_without_its_file_is_no_new_store() {
+    let world = World::sqlite().await;
+    world.accept().await;
+    let StoreUrl::Sqlite(path) = &world.url else { panic!() };
+    let wal = path.with_file_name("tide.db-wal");
+    let (copy, left) = (path.with_file_name("copy.db"), path.with_file_name("copy.db-wal"));
+    std::fs::copy(&wal, &left).unwrap();
+    let before = std::fs::read(&left).unwrap();
+    let refused = opened(&StoreUrl::Sqlite(copy.clone())).await.err().unwrap();
+    assert_eq!(refused, OpenError::LeftBehind { left: left.clone() });
+    assert!(!copy.exists());
+    assert_eq!(std::fs::read(&left).unwrap(), before);
+    world.close().await;
+}
+
+#[tokio::test]
+async fn a_file_that_was_removed_takes_nothing_more() {
+    let world = World::sqlite().await;
+    world.accept().await;
+    let StoreUrl::Sqlite(path) = &world.url else { panic!() };
+    let aside = path.with_file_name("aside.db");
+    std::fs::rename(path, &aside).unwrap();
+    let refused = world.store.accept_withdrawal(super::world::acceptance("gone")).await;
+    assert_eq!(refused.unwrap_err().fault(), Some(StoreFault::Gone));
+    assert_eq!(world.store.ping().await.unwrap_err().fault(), Some(StoreFault::Gone));
+    assert!(!path.exists(), "no new file is made");
+    std::fs::rename(&aside, path).unwrap();
+    world.accept().await;
+    world.store.ping().await.unwrap();
+    world.close().await;
+}
+
+#[tokio::test]
 async fn a_locked_file_is_refused() {
     let world = World::sqlite().await;
     let super::world::Db::Sqlite(db) = &world.db else { panic!() };
@@ -106,7 +149,7 @@ async fn a_locked_file_is_refused() {
 async fn a_folder_that_is_missing_is_not_made() {
     let folder = tempfile::tempdir().unwrap();
     let url = StoreUrl::Sqlite(folder.path().join("no/tide.db"));
-    assert!(matches!(opened(&url).await, Err(OpenError::Unreachable { .. })));
+    assert!(matches!(opened(&url).await, Err(OpenError::Path { .. })));
     let url: StoreUrl = "postgres://nobody@127.0.0.1:1/x".parse().unwrap();
     assert!(matches!(opened(&url).await, Err(OpenError::Unreachable { .. })));
 }

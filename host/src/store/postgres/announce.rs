@@ -7,9 +7,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::postgres::PgPool;
 use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::connections::Connections;
 
 /// Between two announcements: what is accepted in this time shares one.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -21,7 +22,7 @@ pub(super) struct Announcing {
 }
 
 impl Announcing {
-    pub(super) fn start(pool: PgPool) -> Self {
+    pub(super) fn start(pool: Connections) -> Self {
         let news = Arc::new(Notify::new());
         let stop = CancellationToken::new();
         let (told, stopped) = (Arc::clone(&news), stop.clone());
@@ -37,7 +38,7 @@ impl Announcing {
     }
 }
 
-async fn announce(pool: PgPool, news: Arc<Notify>) {
+async fn announce(pool: Connections, news: Arc<Notify>) {
     loop {
         news.notified().await;
         // It writes nothing, so its commit waits for no disk.

@@ -39,17 +39,24 @@ const BACKLOG: &str = "\
 #[async_trait]
 impl BacklogStore for Postgres {
     async fn backlog(&self) -> Result<Vec<TypeBacklog>, StoreError> {
-        let mut tx = self.pool.begin_with("BEGIN READ ONLY").await.doing(DOING)?;
-        // Statistics from a moment when much was RETRYING or FAILED would have the planner read
-        // the whole table for the few that are left.
-        sqlx::query("SET LOCAL enable_seqscan = off").execute(&mut *tx).await.doing(DOING)?;
-        let rows = sqlx::query(BACKLOG)
-            .bind(i64::from(BACKLOG_COUNT_MAX))
-            .bind(i64::from(TYPES_MAX))
-            .fetch_all(&mut *tx)
+        self.pool
+            .limited(DOING, async {
+                let mut tx = self.pool.begin_with("BEGIN READ ONLY").await.doing(DOING)?;
+                // Statistics from a moment when much was RETRYING or FAILED would have the planner read
+                // the whole table for the few that are left.
+                sqlx::query("SET LOCAL enable_seqscan = off")
+                    .execute(&mut *tx)
+                    .await
+                    .doing(DOING)?;
+                let rows = sqlx::query(BACKLOG)
+                    .bind(i64::from(BACKLOG_COUNT_MAX))
+                    .bind(i64::from(TYPES_MAX))
+                    .fetch_all(&mut *tx)
+                    .await
+                    .doing(DOING)?;
+                let tallies = rows.iter().map(tally).collect::<Result<Vec<_>, _>>()?;
+                Ok(sum(&tallies))
+            })
             .await
-            .doing(DOING)?;
-        let tallies = rows.iter().map(tally).collect::<Result<Vec<_>, _>>()?;
-        Ok(sum(&tallies))
     }
 }

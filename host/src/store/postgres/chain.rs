@@ -21,8 +21,14 @@ const READ: &str = "read payments";
 #[async_trait]
 impl ChainStore for Postgres {
     async fn payment(&self, withdrawal: WithdrawalId) -> Result<Option<Payment>, StoreError> {
-        let mut connection = self.pool.acquire().await.doing(READ)?;
-        Ok(payments(&mut connection, &[withdrawal]).await?.pop())
+        self.pool
+            .limited(READ, async {
+                let mut connection = self.pool.acquire().await.doing(READ)?;
+                let payment = payments(&mut connection, &[withdrawal]).await?.pop();
+                connection.commit().await.doing(READ)?;
+                Ok(payment)
+            })
+            .await
     }
 
     async fn sign_payment(
@@ -90,41 +96,51 @@ impl ChainStore for Postgres {
         after: Option<(String, u64)>,
         limit: u32,
     ) -> Result<Vec<Payment>, StoreError> {
-        let (account, nonce) = match after {
-            Some((account, nonce)) => (account, stored(READ, nonce)?),
-            None => (String::new(), -1),
-        };
-        let mut connection = self.pool.acquire().await.doing(READ)?;
-        let ids: Vec<_> = sqlx::query_scalar(
-            "SELECT n.withdrawal_id FROM withdrawals AS w \
+        self.pool
+            .limited(READ, async {
+                let (account, nonce) = match after {
+                    Some((account, nonce)) => (account, stored(READ, nonce)?),
+                    None => (String::new(), -1),
+                };
+                let mut connection = self.pool.acquire().await.doing(READ)?;
+                let ids: Vec<_> = sqlx::query_scalar(
+                    "SELECT n.withdrawal_id FROM withdrawals AS w \
              JOIN withdrawal_nonces AS n ON n.withdrawal_id = w.id \
              WHERE w.status IN ('REQUESTED', 'BROADCASTED') AND n.chain_id = $1 \
              AND (n.account COLLATE \"C\", n.nonce) > ($2, $3) \
              ORDER BY n.account COLLATE \"C\", n.nonce LIMIT $4",
-        )
-        .bind(stored(READ, chain_id)?)
-        .bind(account)
-        .bind(nonce)
-        .bind(i64::from(limit))
-        .fetch_all(&mut *connection)
-        .await
-        .doing(READ)?;
-        let ids: Vec<_> = ids.into_iter().map(WithdrawalId::from_uuid).collect();
-        payments(&mut connection, &ids).await
+                )
+                .bind(stored(READ, chain_id)?)
+                .bind(account)
+                .bind(nonce)
+                .bind(i64::from(limit))
+                .fetch_all(&mut *connection)
+                .await
+                .doing(READ)?;
+                let ids: Vec<_> = ids.into_iter().map(WithdrawalId::from_uuid).collect();
+                let payments = payments(&mut connection, &ids).await?;
+                connection.commit().await.doing(READ)?;
+                Ok(payments)
+            })
+            .await
     }
 
     async fn conclude(&self, request: Conclude) -> Result<Concluded, StoreError> {
         const DOING: &str = "conclude a withdrawal";
-        let mut tx = self.pool.begin().await.doing(DOING)?;
-        let (now, facts) = facts(&mut tx, &[request.withdrawal]).await?;
-        let mut plan = Plan::new(&self.flow, now, facts);
-        let answer = plan.conclude(&request);
-        if matches!(answer, Concluded::Now { changed: true, .. }) {
-            write(&mut tx, &plan.into_writes()).await?;
-            tx.commit().await.doing(DOING)?;
-            self.wakeup.send();
-        }
-        Ok(answer)
+        self.pool
+            .limited(DOING, async {
+                let mut tx = self.pool.begin().await.doing(DOING)?;
+                let (now, facts) = facts(&mut tx, &[request.withdrawal]).await?;
+                let mut plan = Plan::new(&self.flow, now, facts);
+                let answer = plan.conclude(&request);
+                if matches!(answer, Concluded::Now { changed: true, .. }) {
+                    write(&mut tx, &plan.into_writes()).await?;
+                    tx.commit().await.doing(DOING)?;
+                    self.wakeup.send();
+                }
+                Ok(answer)
+            })
+            .await
     }
 
     async fn request_broadcast(
@@ -133,18 +149,22 @@ impl ChainStore for Postgres {
         not_within: Duration,
     ) -> Result<bool, StoreError> {
         const DOING: &str = "request a broadcast";
-        let mut tx = self.pool.begin().await.doing(DOING)?;
-        // The withdrawal's lock is what two hosts that ask at once wait for.
-        let (_, facts) = facts(&mut tx, &[withdrawal]).await?;
-        let event = facts.first().and_then(|facts| broadcast_event(&facts.withdrawal));
-        let Some(event) = event else { return Ok(false) };
-        if held_back(&mut tx, withdrawal, not_within).await? {
-            return Ok(false);
-        }
-        insert_events(&mut tx, &[event]).await?;
-        tx.commit().await.doing(DOING)?;
-        self.wakeup.send();
-        Ok(true)
+        self.pool
+            .limited(DOING, async {
+                let mut tx = self.pool.begin().await.doing(DOING)?;
+                // The withdrawal's lock is what two hosts that ask at once wait for.
+                let (_, facts) = facts(&mut tx, &[withdrawal]).await?;
+                let event = facts.first().and_then(|facts| broadcast_event(&facts.withdrawal));
+                let Some(event) = event else { return Ok(false) };
+                if held_back(&mut tx, withdrawal, not_within).await? {
+                    return Ok(false);
+                }
+                insert_events(&mut tx, &[event]).await?;
+                tx.commit().await.doing(DOING)?;
+                self.wakeup.send();
+                Ok(true)
+            })
+            .await
     }
 }
 

@@ -166,7 +166,7 @@ impl DispatchStore for Postgres {
     }
 
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>, StoreError> {
-        self.settle_batch(settlements).await
+        self.pool.limited("settle verdicts", self.settle_batch(settlements)).await
     }
 
     async fn release(&self, leases: &[LeaseRef]) -> Result<(), StoreError> {

@@ -62,20 +62,24 @@ impl MaintainStore for Postgres {
         interruptions_max: u32,
         limit: u32,
     ) -> Result<Vec<(EventId, FailureReason)>, StoreError> {
-        let mut tx = self.pool.begin().await.doing(FAIL)?;
-        let events = hopeless(&mut tx, interruptions_max, limit).await?;
-        if events.is_empty() {
-            return Ok(Vec::new());
-        }
-        let (now, facts) = facts(&mut tx, &followers(&events)).await?;
-        let writes = Plan::new(&self.flow, now, facts).give_up(&events);
-        give_up(&mut tx, &events).await?;
-        write(&mut tx, &writes).await?;
-        tx.commit().await.doing(FAIL)?;
-        if !writes.events.is_empty() {
-            self.wakeup.send();
-        }
-        Ok(events.into_iter().map(|e| (e.id, e.reason)).collect())
+        self.pool
+            .limited(FAIL, async {
+                let mut tx = self.pool.begin().await.doing(FAIL)?;
+                let events = hopeless(&mut tx, interruptions_max, limit).await?;
+                if events.is_empty() {
+                    return Ok(Vec::new());
+                }
+                let (now, facts) = facts(&mut tx, &followers(&events)).await?;
+                let writes = Plan::new(&self.flow, now, facts).give_up(&events);
+                give_up(&mut tx, &events).await?;
+                write(&mut tx, &writes).await?;
+                tx.commit().await.doing(FAIL)?;
+                if !writes.events.is_empty() {
+                    self.wakeup.send();
+                }
+                Ok(events.into_iter().map(|e| (e.id, e.reason)).collect())
+            })
+            .await
     }
 }
 

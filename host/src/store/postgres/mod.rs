@@ -10,10 +10,13 @@ mod backlog;
 mod chain;
 mod checkpoints;
 mod claim;
+mod connections;
 mod control;
 mod listen;
 mod maintain;
+mod migrations;
 mod operate;
+mod pooler;
 mod repair;
 mod retain;
 mod row;
@@ -24,27 +27,25 @@ mod write;
 use std::collections::HashMap;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::postgres::PgConnectOptions;
 
 use self::announce::Announcing;
 use self::claim::Mark;
 #[cfg(test)]
 pub(super) use self::claim::{CLAIM, CLAIM_IN_ORDER};
+use self::connections::Connections;
 use self::listen::Listening;
+pub use self::pooler::Pooler;
 #[cfg(test)]
 pub(super) use self::retain::DELETE_FINISHED;
+use super::StoreError;
 use super::open::{OpenError, PostgresUrl, StoreOptions};
 use super::wakeup::Wakeup;
-use super::{StoreError, migrate};
 use crate::domain::{EventType, Flow};
 
-/// How long a call waits for a connection before it is answered as unavailable.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-
 pub(super) struct Postgres {
-    pool: PgPool,
+    pool: Connections,
     flow: Arc<Flow>,
     wakeup: Wakeup,
     announcing: Announcing,
@@ -55,22 +56,31 @@ pub(super) struct Postgres {
 impl Postgres {
     pub(super) async fn open(url: &PostgresUrl, options: StoreOptions) -> Result<Self, OpenError> {
         let failed = |error: sqlx::Error| OpenError::from_sqlx(&error);
-        let connect = PgConnectOptions::from_str(url.reveal())
-            .map_err(|_| OpenError::Unreachable { cause: format!("{url} cannot be read") })?
-            .application_name("tidegate");
-        let pool = PgPoolOptions::new()
-            .max_connections(options.connections_max.max(1))
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_with(connect.clone())
+        let mut connect = PgConnectOptions::from_str(url.reveal())
+            .map_err(|_| OpenError::Unreachable { cause: format!("{url} cannot be read") })?;
+        // Who runs many hosts may tell them apart by a name in the URL.
+        if connect.get_application_name().is_none() {
+            connect = connect.application_name("tidegate");
+        }
+        let has_pooler = pooler::is_between(&connect, options.pooler).await.map_err(failed)?;
+        let connect = if has_pooler { pooler::for_pooler(connect) } else { connect };
+        let pool = Connections::open(connect.clone(), options.connections_max, has_pooler)
             .await
             .map_err(failed)?;
-        let mut connection = pool.acquire().await.map_err(failed)?;
-        let migrated = migrate::postgres().run_direct(None, &mut *connection, false).await;
-        // Closed, not returned: after a refusal it still holds the migrations' lock.
-        connection.close().await.map_err(failed)?;
-        migrated.map_err(migrate::explain)?;
+        if let Err(error) = migrations::apply(&pool).await {
+            pool.close().await;
+            return Err(error);
+        }
         let wakeup = Wakeup::new();
-        let listening = Listening::start(connect, wakeup.clone());
+        let listening = if has_pooler {
+            tracing::info!(
+                "a connection pooler in transaction mode is between this host and the database: \
+                 it takes no notifications, so events of others are seen at the next poll"
+            );
+            Listening::never()
+        } else {
+            Listening::start(connect, wakeup.clone())
+        };
         let announcing = Announcing::start(pool.clone());
         Ok(Self {
             pool,

@@ -146,11 +146,11 @@ impl OperateStore for Postgres {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1 FROM outbox_events LIMIT 1")
-            .fetch_optional(&self.pool)
-            .await
-            .doing("answer a ping")?;
-        Ok(())
+        self.pool.check().await
+    }
+
+    fn is_woken_by_others(&self) -> bool {
+        self.listening.is_on()
     }
 
     async fn close(&self) {

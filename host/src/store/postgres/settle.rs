@@ -6,6 +6,7 @@ use sqlx::postgres::PgConnection;
 
 use super::Postgres;
 use super::claim::columns;
+use super::connections::Session;
 use super::write::{facts, write};
 use crate::domain::{EventId, FailureCode, LeaseToken};
 use crate::store::batch::{Batch, Concerned, DOING, Held};
@@ -55,6 +56,7 @@ impl Postgres {
                 // Nothing to lock and nothing to add: the statement is the transaction.
                 let mut connection = self.pool.acquire().await.doing(DOING)?;
                 let settled = update_events(&mut connection, &batch.planned).await?;
+                connection.commit().await.doing(DOING)?;
                 return Ok(batch.finish(plan, &settled)?.1);
             }
             return self.settle_planned(batch, plan, None).await;
@@ -71,7 +73,7 @@ impl Postgres {
         &self,
         batch: Batch,
         plan: Plan<'_>,
-        tx: Option<sqlx::Transaction<'static, sqlx::Postgres>>,
+        tx: Option<Session>,
     ) -> Result<Vec<Settled>, StoreError> {
         let mut tx = match tx {
             Some(tx) => tx,

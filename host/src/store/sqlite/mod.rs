@@ -10,6 +10,7 @@ mod chain;
 mod checkpoints;
 mod claim;
 mod control;
+mod file;
 mod maintain;
 mod operate;
 mod repair;
@@ -31,6 +32,7 @@ use sqlx::{ConnectOptions, Connection};
 
 #[cfg(test)]
 pub(super) use self::claim::{CLAIM, CLAIM_IN_ORDER};
+use self::file::Found;
 #[cfg(test)]
 pub(super) use self::retain::FINISHED;
 #[cfg(test)]
@@ -57,7 +59,8 @@ pub(super) struct Sqlite {
 
 impl Sqlite {
     pub(super) async fn open(path: &Path, options: StoreOptions) -> Result<Self, OpenError> {
-        let checked = std::fs::metadata(path).is_ok_and(|file| file.len() <= CHECKED_BYTES_MAX);
+        let found = file::look(path).await?;
+        let checked = matches!(found, Found::File(bytes) if bytes <= CHECKED_BYTES_MAX);
         let connect = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -74,6 +77,8 @@ impl Sqlite {
             .pragma("journal_size_limit", "67108864");
         let failed = |error: sqlx::Error| OpenError::from_sqlx(&error);
         let mut connection = connect.connect().await.map_err(failed)?;
+        // Whoever opens it again later finds this file, or none.
+        let connect = connect.create_if_missing(false);
         if checked {
             let verdict: String = sqlx::query_scalar("PRAGMA quick_check(1)")
                 .fetch_one(&mut connection)
@@ -88,6 +93,10 @@ impl Sqlite {
         let mut tx = connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
         migrate::sqlite().run_direct(None, &mut *tx, false).await.map_err(migrate::explain)?;
         tx.commit().await.map_err(failed)?;
+        if found == Found::Nothing {
+            // So that whoever expected the old one sees it.
+            tracing::warn!(store.file = %path.display(), "there was no store: made a new, empty one");
+        }
 
         let reads = SqlitePoolOptions::new()
             .max_connections(options.connections_max.max(1))
@@ -97,7 +106,7 @@ impl Sqlite {
             .map_err(failed)?;
         Ok(Self {
             reads,
-            writer: Writer::start(connect, connection),
+            writer: Writer::start(connect, connection, file::Identity::of(path)),
             flow: Arc::new(options.flow),
             wakeup: Wakeup::new(),
         })

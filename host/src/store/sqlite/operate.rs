@@ -1,6 +1,7 @@
 //! What people and programs look at, and repair.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnection;
@@ -17,9 +18,12 @@ use crate::domain::{
 use crate::store::error::Doing;
 use crate::store::writes::storable;
 use crate::store::{
-    EventFilter, EventHistory, HistoryEntry, OperateStore, Page, Replayed, StoreError, Timeline,
-    WithdrawalFilter, row,
+    EventFilter, EventHistory, HistoryEntry, OperateStore, Page, Replayed, StoreError, StoreFault,
+    Timeline, WithdrawalFilter, row,
 };
+
+/// How long a look at the file may take.
+const PING_MAX: Duration = Duration::from_millis(1_800);
 
 const READ: &str = "read the store";
 
@@ -115,11 +119,21 @@ impl OperateStore for Sqlite {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1 FROM outbox_events LIMIT 1")
-            .fetch_optional(&self.reads)
-            .await
-            .doing("answer a ping")?;
-        Ok(())
+        const DOING: &str = "answer a ping";
+        let read = sqlx::query("SELECT 1 FROM outbox_events LIMIT 1").fetch_optional(&self.reads);
+        let late = |_| StoreError::away(DOING, StoreFault::TimedOut, "no answer in time");
+        tokio::time::timeout(PING_MAX, read).await.map_err(late)?.doing(DOING)?;
+        // A file can be read while it cannot be written. The jobs write all the time, so the writer
+        // knows.
+        match self.writer.fault() {
+            Some(fault) => Err(StoreError::away(DOING, fault, "the last write failed")),
+            None => Ok(()),
+        }
+    }
+
+    /// SQLite tells a process nothing of another's writes.
+    fn is_woken_by_others(&self) -> bool {
+        false
     }
 
     async fn close(&self) {

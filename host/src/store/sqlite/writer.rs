@@ -5,7 +5,7 @@
 //! half of a job: what was begun is committed or undone as a whole.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
@@ -16,8 +16,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::file::Identity;
 use crate::store::StoreError;
 use crate::store::error::Doing;
+use crate::store::fault::{FaultMemory, StoreFault};
 
 /// Jobs that may wait. Whoever comes when it is full waits outside, in its own task.
 const QUEUE_MAX: usize = 1_024;
@@ -38,16 +40,57 @@ pub(super) struct Writer {
     jobs: mpsc::Sender<Box<dyn Job>>,
     stop: CancellationToken,
     task: Mutex<Option<JoinHandle<()>>>,
+    health: Arc<Health>,
+}
+
+/// Whether writing works.
+#[derive(Default)]
+struct Health {
+    /// What the last transaction met.
+    last: Mutex<Option<StoreFault>>,
+    /// A full disk is met only by what needs space, and most transactions of an idle host do not.
+    memory: FaultMemory,
+}
+
+impl Health {
+    fn note(&self, fault: Option<StoreFault>) {
+        if let Some(fault) = fault {
+            self.memory.note(fault);
+        }
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+    }
+
+    fn fault(&self) -> Option<StoreFault> {
+        let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.or_else(|| self.memory.recent())
+    }
 }
 
 impl Writer {
     /// `options` open the connection again if it is lost.
-    pub(super) fn start(options: SqliteConnectOptions, connection: SqliteConnection) -> Self {
+    pub(super) fn start(
+        options: SqliteConnectOptions,
+        connection: SqliteConnection,
+        file: Identity,
+    ) -> Self {
         let (sender, jobs) = mpsc::channel(QUEUE_MAX);
         let stop = CancellationToken::new();
-        let worker = Worker { options, connection: Some(connection), jobs, stop: stop.clone() };
+        let health = Arc::<Health>::default();
+        let worker = Worker {
+            options,
+            connection: Some(connection),
+            jobs,
+            stop: stop.clone(),
+            file,
+            health: Arc::clone(&health),
+        };
         let task = tokio::spawn(worker.run());
-        Self { jobs: sender, stop, task: Mutex::new(Some(task)) }
+        Self { jobs: sender, stop, task: Mutex::new(Some(task)), health }
+    }
+
+    /// What keeps it from writing, if anything does.
+    pub(super) fn fault(&self) -> Option<StoreFault> {
+        self.health.fault()
     }
 
     /// Runs `work` in a transaction and answers after its commit.
@@ -58,7 +101,7 @@ impl Writer {
     {
         let (reply, answer) = oneshot::channel();
         let job = Call { doing, work: Some(work), ran: None, reply };
-        let closed = |_| StoreError::unavailable(doing, "the store is closed");
+        let closed = |_| StoreError::away(doing, StoreFault::Closed, "the store is closed");
         self.jobs.send(Box::new(job)).await.map_err(|_| closed(()))?;
         answer.await.map_err(|_| closed(()))?
     }
@@ -81,6 +124,8 @@ trait Job: Send {
     fn is_wanted(&self) -> bool;
     /// Runs the job; answers whether its writes are to be kept.
     async fn run(&mut self, connection: &mut SqliteConnection) -> bool;
+    /// What the store let it fail of.
+    fn fault(&self) -> Option<StoreFault>;
     fn answer(self: Box<Self>, committed: Result<(), StoreError>);
 }
 
@@ -111,6 +156,10 @@ where
         keep
     }
 
+    fn fault(&self) -> Option<StoreFault> {
+        self.ran.as_ref().and_then(|ran| ran.as_ref().err()).and_then(StoreError::fault)
+    }
+
     fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
         let answer = match (self.ran, committed) {
             (Some(Ok(Outcome::Undo(answer))), _) => Ok(answer),
@@ -129,6 +178,8 @@ struct Worker {
     connection: Option<SqliteConnection>,
     jobs: mpsc::Receiver<Box<dyn Job>>,
     stop: CancellationToken,
+    file: Identity,
+    health: Arc<Health>,
 }
 
 impl Worker {
@@ -150,6 +201,8 @@ impl Worker {
                 continue;
             }
             let committed = self.commit_together(&mut batch).await;
+            let of_jobs = || batch.iter().find_map(|job| job.fault());
+            self.health.note(committed.as_ref().err().and_then(StoreError::fault).or_else(of_jobs));
             for job in batch.drain(..) {
                 job.answer(committed.clone());
             }
@@ -161,6 +214,10 @@ impl Worker {
     }
 
     async fn commit_together(&mut self, batch: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+        if !self.file.is_there() {
+            // The connection stays: should the file be put back, it is still the one.
+            return Err(StoreError::away("write", StoreFault::Gone, "the path names no such file"));
+        }
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.options.connect().await.doing("open the file again")?,
