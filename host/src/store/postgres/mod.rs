@@ -36,6 +36,8 @@ use self::claim::Mark;
 pub(super) use self::claim::{CLAIM, CLAIM_IN_ORDER};
 use self::connections::Connections;
 use self::listen::Listening;
+#[cfg(test)]
+pub(super) use self::migrations::in_one_transaction;
 pub use self::pooler::Pooler;
 #[cfg(test)]
 pub(super) use self::retain::DELETE_FINISHED;
