@@ -1,10 +1,17 @@
-//! Postgres, when it does not answer: what is given up must not stay in the pool.
+//! Postgres, when it does not answer, and through a pooler: what is given up must not stay in the
+//! pool, and migrations are one transaction.
 
 use std::time::{Duration, Instant};
 
+use sqlx::migrate::{Migration, MigrationType};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, PgConnection, SqlStr};
+
+use super::cluster;
 use super::world::{Db, World};
 use crate::domain::{EventId, WithdrawalId};
-use crate::store::{StoreFault, StoreOptions, open};
+use crate::store::postgres::in_one_transaction;
+use crate::store::{OpenError, StoreFault, StoreOptions, migrate, open};
 
 const STUCK_FOR: Duration = Duration::from_millis(200);
 const FREED_WITHIN: Duration = Duration::from_secs(30);
@@ -42,4 +49,40 @@ async fn calls_that_are_given_up_do_not_keep_their_connections() {
     store.event(EventId::generate()).await.unwrap();
     store.close().await;
     world.close().await;
+}
+
+/// All of ours, and one that cannot be part of a transaction.
+fn with_an_index() -> Vec<Migration> {
+    let mut list = migrate::postgres();
+    let index =
+        "-- no-transaction\nCREATE INDEX CONCURRENTLY by_time ON outbox_events (updated_at)";
+    let sql = SqlStr::from_static(index);
+    list.push(Migration::new(9_000, "index".into(), MigrationType::Simple, sql, true));
+    list
+}
+
+/// Keeps no statement prepared.
+async fn as_behind_a_pooler(url: &str) -> PgConnection {
+    let options: PgConnectOptions = url.parse().unwrap();
+    options.statement_cache_capacity(0).connect().await.unwrap()
+}
+
+#[tokio::test]
+async fn migrations_in_one_transaction_make_a_new_schema_and_never_block_an_old_one() {
+    let Some(url) = cluster::new_database().await else { return };
+    let mut connection = as_behind_a_pooler(&url).await;
+    in_one_transaction(&mut connection, with_an_index(), true).await.unwrap();
+    // A repeat has nothing to do, and finds what it knows by its checksum.
+    in_one_transaction(&mut connection, with_an_index(), true).await.unwrap();
+    let valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'by_time'::regclass";
+    assert!(sqlx::query_scalar::<_, bool>(valid).fetch_one(&mut connection).await.unwrap());
+
+    let Some(url) = cluster::new_database().await else { return };
+    let mut connection = as_behind_a_pooler(&url).await;
+    in_one_transaction(&mut connection, migrate::postgres(), true).await.unwrap();
+    let refused = in_one_transaction(&mut connection, with_an_index(), true).await.unwrap_err();
+    assert!(
+        matches!(&refused, OpenError::Migration { cause } if cause.contains("9000")),
+        "{refused}"
+    );
 }

@@ -41,6 +41,8 @@ use self::connections::{ACQUIRE_TIMEOUT, Connections};
 #[cfg(test)]
 pub(super) use self::limits::DUE;
 use self::listen::Listening;
+#[cfg(test)]
+pub(super) use self::migrations::in_one_transaction;
 pub use self::pooler::Pooler;
 #[cfg(test)]
 pub(super) use self::retain::DELETE_FINISHED;
