@@ -123,6 +123,9 @@ impl ChainStore for Postgres {
             write(&mut tx, &plan.into_writes()).await?;
             tx.commit().await.doing(DOING)?;
             self.wakeup.send();
+        } else {
+            // Before the answer: a transaction that is only dropped ends a moment after it.
+            tx.rollback().await.doing(DOING)?;
         }
         Ok(answer)
     }
@@ -137,14 +140,18 @@ impl ChainStore for Postgres {
         // The withdrawal's lock is what two hosts that ask at once wait for.
         let (_, facts) = facts(&mut tx, &[withdrawal]).await?;
         let event = facts.first().and_then(|facts| broadcast_event(&facts.withdrawal));
-        let Some(event) = event else { return Ok(false) };
-        if held_back(&mut tx, withdrawal, not_within).await? {
-            return Ok(false);
+        match event {
+            Some(event) if !held_back(&mut tx, withdrawal, not_within).await? => {
+                insert_events(&mut tx, &[event]).await?;
+                tx.commit().await.doing(DOING)?;
+                self.wakeup.send();
+                Ok(true)
+            }
+            Some(_) | None => {
+                tx.rollback().await.doing(DOING)?;
+                Ok(false)
+            }
         }
-        insert_events(&mut tx, &[event]).await?;
-        tx.commit().await.doing(DOING)?;
-        self.wakeup.send();
-        Ok(true)
     }
 }
 
