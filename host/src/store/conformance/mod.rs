@@ -12,6 +12,7 @@ mod contract;
 mod control;
 mod dispatch;
 mod maintain;
+mod model;
 mod opening;
 mod operate;
 mod repair;
