@@ -11,6 +11,7 @@ mod cluster;
 mod contract;
 mod control;
 mod dispatch;
+mod interleavings;
 mod maintain;
 mod model;
 mod opening;
