@@ -21,6 +21,7 @@ on_both_stores!(
     withdrawals_signed_at_once_get_nonces_without_a_gap,
     a_frozen_or_unknown_account_signs_nothing,
     without_the_lease_nothing_is_signed,
+    a_refused_signature_hides_its_event_from_nobody,
     only_a_live_broadcast_of_an_open_withdrawal_signs,
     the_rules_see_what_else_is_in_flight,
     a_caller_that_goes_away_while_signing_undoes_it,
@@ -249,6 +250,18 @@ async fn without_the_lease_nothing_is_signed(world: &World) {
     let signing = world.store.sign_payment(request(&event, false), &Signer::new()).await.unwrap();
     assert_eq!(signing, Signing::LeaseLost);
     assert_eq!(world.count("signed_transactions").await, 0);
+}
+
+/// A lock that outlives the answer lets a take-over, which waits for nobody, pass the event over.
+async fn a_refused_signature_hides_its_event_from_nobody(world: &World) {
+    registered(world).await;
+    for _ in 0..100 {
+        let (_, event) = broadcast_of(world).await;
+        world.age(2 * MINUTE).await;
+        let signing = world.store.sign_payment(request(&event, false), &Refuses).await.unwrap();
+        assert!(matches!(signing, Signing::Refused(_)), "{signing:?}");
+        assert_eq!(world.store.take_over_lost_leases(10).await.unwrap(), 1);
+    }
 }
 
 async fn only_a_live_broadcast_of_an_open_withdrawal_signs(world: &World) {

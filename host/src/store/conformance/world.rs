@@ -59,7 +59,16 @@ const TIMES: &[(&str, &[&str])] = &[
 
 impl World {
     pub(super) async fn sqlite() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::sqlite_in(tempfile::tempdir().unwrap()).await
+    }
+
+    /// Where there is a file system in memory, the file lies there: for tests that commit very often.
+    pub(super) async fn sqlite_in_memory() -> Self {
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+        Self::sqlite_in(folder.unwrap()).await
+    }
+
+    async fn sqlite_in(folder: tempfile::TempDir) -> Self {
         let path: PathBuf = folder.path().join("tide.db");
         let url: StoreUrl = format!("sqlite:{}", path.display()).parse().unwrap();
         let store = open(&url, StoreOptions::default()).await.unwrap();
@@ -133,9 +142,9 @@ impl World {
                 let again = self
                     .texts(&format!("SELECT sql FROM sqlite_schema WHERE name = '{guard}'"))
                     .await;
-                sql.push_str(&format!("BEGIN IMMEDIATE; DROP TRIGGER {guard};"));
+                sql.push_str(&format!("BEGIN IMMEDIATE; DROP TRIGGER IF EXISTS {guard};"));
                 shift(&mut sql, &micros.to_string());
-                sql.push_str(&format!("{}; COMMIT;", again[0]));
+                sql.push_str(&format!("{}; COMMIT;", again.concat()));
             }
             Db::Postgres(_) => {
                 sql.push_str("BEGIN; SET LOCAL session_replication_role = replica;");
@@ -144,6 +153,42 @@ impl World {
             }
         }
         self.execute(&sql).await.unwrap();
+    }
+
+    /// From here on also what is append-only can be cleared, and ageing changes no schema.
+    pub(super) async fn let_go_of_what_is_append_only(&self) {
+        let triggers = match &self.db {
+            Db::Sqlite(_) => {
+                "SELECT 'DROP TRIGGER ' || name FROM sqlite_schema WHERE type = 'trigger' \
+                 AND tbl_name IN ('withdrawal_nonces', 'signed_transactions')"
+            }
+            Db::Postgres(_) => {
+                "SELECT format('DROP TRIGGER %I ON %s', tgname, tgrelid::regclass) \
+                 FROM pg_trigger WHERE NOT tgisinternal AND tgrelid IN \
+                 ('withdrawal_nonces'::regclass, 'signed_transactions'::regclass)"
+            }
+        };
+        for drop in self.texts(triggers).await {
+            self.execute(&drop).await.unwrap();
+        }
+    }
+
+    /// Deletes every row, once [`Self::let_go_of_what_is_append_only`] was called.
+    pub(super) async fn clear(&self) {
+        let tables = [
+            "signed_transactions",
+            "withdrawal_nonces",
+            "chain_accounts",
+            "withdrawal_transitions",
+            "withdrawals",
+            "outbox_events",
+            "outbox_attempts",
+            "idempotency_keys",
+            "checkpoints",
+            "route_controls",
+        ];
+        let delete: String = tables.map(|table| format!("DELETE FROM {table};")).concat();
+        self.execute(&format!("BEGIN; {delete} COMMIT;")).await.unwrap();
     }
 
     /// Inserts as a stranger would, with nothing but the columns of the contract.

@@ -140,6 +140,9 @@ impl ChainStore for Postgres {
                     write(&mut tx, &plan.into_writes()).await?;
                     tx.commit().await.doing(DOING)?;
                     self.wakeup.send();
+                } else {
+                    // Before the answer: a transaction that is only dropped ends a moment after it.
+                    tx.rollback().await.doing(DOING)?;
                 }
                 Ok(answer)
             })
@@ -160,10 +163,11 @@ impl ChainStore for Postgres {
                 let traceparent = traceparent_of(&mut tx, withdrawal).await?;
                 let event = facts.first().and_then(|facts| broadcast_event(&facts.withdrawal));
                 let event = event.map(|event| NewEvent { traceparent, ..event });
-                let Some(event) = event else { return Ok(false) };
-                if held_back(&mut tx, withdrawal, not_within).await? {
+                let held_back = held_back(&mut tx, withdrawal, not_within).await?;
+                let Some(event) = event.filter(|_| !held_back) else {
+                    tx.rollback().await.doing(DOING)?;
                     return Ok(false);
-                }
+                };
                 insert_events(&mut tx, &[event]).await?;
                 tx.commit().await.doing(DOING)?;
                 self.wakeup.send();

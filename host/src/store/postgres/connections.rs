@@ -274,6 +274,16 @@ impl Session {
         self.working = false;
         Ok(())
     }
+
+    /// Undoes the transaction, if it is one, before it answers.
+    pub(super) async fn rollback(mut self) -> Result<(), Error> {
+        if self.in_transaction {
+            within(self.execute("ROLLBACK")).await?;
+            self.in_transaction = false;
+        }
+        self.working = false;
+        Ok(())
+    }
 }
 
 impl Deref for Session {

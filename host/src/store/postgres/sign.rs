@@ -19,44 +19,58 @@ impl Postgres {
         rules: &dyn SigningRules,
     ) -> Result<Signing, StoreError> {
         let mut tx = self.pool.begin().await.doing(DOING)?;
-        let event = sqlx::query(concat!(
-            "SELECT ",
-            event_columns!(),
-            " FROM outbox_events WHERE id = $1 AND lease_token = $2 AND status = 'PROCESSING' \
-             FOR UPDATE"
-        ))
-        .bind(request.lease.event.as_uuid())
-        .bind(request.lease.token.0)
-        .fetch_optional(&mut *tx)
-        .await
-        .doing(DOING)?;
-        let Some(event) = event else { return Ok(Signing::LeaseLost) };
-        let event = row::event(&event)?;
-        // Whoever fails or concludes the withdrawal holds the same lock.
-        sqlx::query("SELECT 1 FROM withdrawals WHERE id = $1 FOR UPDATE")
-            .bind(request.withdrawal.as_uuid())
-            .execute(&mut *tx)
-            .await
-            .doing(DOING)?;
-        let payment = payments(&mut tx, &[request.withdrawal]).await?.pop();
-        let payment = match sign::check(&request, &event, payment) {
-            Ok(payment) => payment,
-            Err(answer) => return Ok(*answer),
-        };
-        let bound = match bind(&mut tx, &request, &payment).await? {
-            Ok(bound) => bound,
-            Err(refusal) => return Ok(Signing::Refused(refusal)),
-        };
-        let situation = situation(&mut tx, &request, payment, &bound).await?;
-        match rules.sign(&situation).await {
+        let signing = signing(&mut tx, &request, rules).await?;
+        // Either way before the answer. A transaction that is only dropped ends a moment after it,
+        // and until then whoever passes over locked rows (a claim, a take-over) misses the event.
+        match signing {
+            Signing::Signed(_) => tx.commit().await.doing(DOING)?,
             // What was bound is undone: no nonce is used up.
-            Err(refusal) => Ok(Signing::Refused(refusal)),
-            Ok(signed) => {
-                let stored = store(&mut tx, &request, bound, signed).await?;
-                tx.commit().await.doing(DOING)?;
-                Ok(Signing::Signed(stored))
+            Signing::Stored(_) | Signing::Refused(_) | Signing::LeaseLost | Signing::NotLive(_) => {
+                tx.rollback().await.doing(DOING)?;
             }
         }
+        Ok(signing)
+    }
+}
+
+/// Signs and stores, or says why not. Only after `Signed` there is something to commit.
+async fn signing(
+    connection: &mut PgConnection,
+    request: &SignPayment,
+    rules: &dyn SigningRules,
+) -> Result<Signing, StoreError> {
+    let event = sqlx::query(concat!(
+        "SELECT ",
+        event_columns!(),
+        " FROM outbox_events WHERE id = $1 AND lease_token = $2 AND status = 'PROCESSING' \
+         FOR UPDATE"
+    ))
+    .bind(request.lease.event.as_uuid())
+    .bind(request.lease.token.0)
+    .fetch_optional(&mut *connection)
+    .await
+    .doing(DOING)?;
+    let Some(event) = event else { return Ok(Signing::LeaseLost) };
+    let event = row::event(&event)?;
+    // Whoever fails or concludes the withdrawal holds the same lock.
+    sqlx::query("SELECT 1 FROM withdrawals WHERE id = $1 FOR UPDATE")
+        .bind(request.withdrawal.as_uuid())
+        .execute(&mut *connection)
+        .await
+        .doing(DOING)?;
+    let payment = payments(connection, &[request.withdrawal]).await?.pop();
+    let payment = match sign::check(request, &event, payment) {
+        Ok(payment) => payment,
+        Err(answer) => return Ok(*answer),
+    };
+    let bound = match bind(connection, request, &payment).await? {
+        Ok(bound) => bound,
+        Err(refusal) => return Ok(Signing::Refused(refusal)),
+    };
+    let situation = situation(connection, request, payment, &bound).await?;
+    match rules.sign(&situation).await {
+        Err(refusal) => Ok(Signing::Refused(refusal)),
+        Ok(signed) => Ok(Signing::Signed(store(connection, request, bound, signed).await?)),
     }
 }
 
