@@ -45,6 +45,7 @@
 //! - Which steps a withdrawal may take: [`domain::Withdrawal::step`].
 //! - Which events a step writes: [`domain::Flow`].
 //! - What may be signed: the rules of `chain::evm`, and [`store::ChainStore::sign_payment`].
+//! - What must hold in every store: `store::checks`, which `tidegate verify` goes through.
 //! - What the schema promises to others: the top of `migrations/`, and the README's "The outbox as
 //!   a public contract".
 

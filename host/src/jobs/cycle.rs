@@ -26,11 +26,12 @@ pub(super) trait Duty: Send + Sync {
     async fn pass(&self) -> Result<Rest, Self::Error>;
 }
 
-/// The longest pause after failed passes.
-const BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// The longest pause after failed passes: when the store is back, everything works again within
+/// five seconds.
+const BACKOFF_MAX: Duration = Duration::from_secs(4);
 
 /// Makes passes until `stop`. A pass in hand is finished. After failed passes the pause doubles, up
-/// to ten seconds, so that a store that is away is not hammered.
+/// to its bound, so that a store that is away is not hammered.
 pub(super) async fn run<D: Duty>(
     duty: &D,
     poll: Duration,
@@ -85,7 +86,7 @@ mod tests {
     fn the_pause_after_failures_doubles_up_to_its_bound() {
         let poll = Duration::from_millis(250);
         let pauses: Vec<_> = (1..=8).map(|n| backoff(poll, n).as_millis()).collect();
-        assert_eq!(pauses, [500, 1000, 2000, 4000, 8000, 10_000, 10_000, 10_000]);
+        assert_eq!(pauses, [500, 1000, 2000, 4000, 4000, 4000, 4000, 4000]);
         // A job that polls seldom is not made to poll more often by failing.
         assert_eq!(backoff(Duration::from_secs(60), 3), Duration::from_secs(60));
     }

@@ -230,6 +230,8 @@ impl OpenError {
             | Self::LeftBehind { .. }
             | Self::Damaged { .. }
             | Self::NewerSchema { .. }
+            | Self::OlderSchema { .. }
+            | Self::Moved { .. }
             | Self::ChangedMigration { .. }
             | Self::Migration { .. } => false,
         }

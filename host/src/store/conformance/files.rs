@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use sqlx::{Connection, SqliteConnection};
 
@@ -144,25 +143,21 @@ async fn the_log_does_not_grow_for_ever_under_readers_that_overlap() {
         tokio::spawn(async move { read_without_a_gap(&path, &stop).await })
     };
     let payload = format!("{{\"x\": \"{}\"}}", "y".repeat(200_000));
-    let (mut written, mut largest) = (0, 0);
-    let mut began_anew = false;
-    let deadline = Instant::now() + Duration::from_secs(120);
-    // Several times what the log may hold.
-    while written < 6 * most || !began_anew {
-        assert!(Instant::now() < deadline, "{written} bytes, and the log has {largest}");
+    let (mut written, mut commits, mut small) = (0, 0_u32, 0_u32);
+    // Many times what the log may hold.
+    while written < 8 * most {
         let mut request = acceptance(&written.to_string());
         for event in &mut request.events {
             event.payload.clone_from(&payload);
         }
         world.store.accept_withdrawal(request).await.unwrap();
         written += 3 * payload.len() as u64;
-        let bytes = std::fs::metadata(&log).unwrap().len();
-        began_anew |= bytes < largest;
-        largest = largest.max(bytes);
+        commits += 1;
+        small += u32::from(std::fs::metadata(&log).unwrap().len() < 2 * most);
     }
     stop.store(true, Ordering::Relaxed);
     reading.await.unwrap();
-    // It is looked at once a second, and a second's writes come on top.
-    assert!(largest < written / 2, "{largest} of {written} bytes");
+    // A reader that was held up for long may have let it grow for a while, but not for most of it.
+    assert!(small > commits / 4 * 3, "after {small} of {commits} commits the log was small");
     world.close().await;
 }

@@ -14,13 +14,11 @@ use super::BUSY_TIMEOUT;
 /// Eight times what SQLite writes back at by itself: where nobody overlaps, this is never reached.
 pub(in crate::store) const LOG_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
-const LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
-
 /// How long nobody writes, at most, while readers of the log end. Ours take milliseconds.
-const WAITS_FOR_READERS: Duration = Duration::from_millis(250);
+const WAITS_FOR_READERS: Duration = Duration::from_millis(100);
 
 /// After a reader that takes longer (an audit, a backup), so that writing loses little by it.
-const LOOKED_AT_AGAIN_AFTER: Duration = Duration::from_secs(10);
+const LOOKED_AT_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
 pub(super) struct LogSize {
     file: PathBuf,
@@ -39,7 +37,7 @@ impl LogSize {
         if Instant::now() < self.look_at {
             return;
         }
-        self.look_at = Instant::now() + LOOKED_AT_EVERY;
+        // One look at the file is nothing beside the commit before it.
         let bytes = std::fs::metadata(&self.file).map_or(0, |file| file.len());
         if bytes < LOG_BYTES_MAX {
             return;
