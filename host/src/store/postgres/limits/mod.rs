@@ -100,6 +100,8 @@ impl Postgres {
         let request = Claim { limit: request.limit.min(CLAIM_MAX), ..request };
         let mut tx = self.pool.begin().await.doing(DOING)?;
         let Some((now, room)) = begin(&mut tx, &request, &*limits).await? else {
+            // Before the answer: others wait for the lock.
+            tx.rollback().await.doing(DOING)?;
             return Ok(LimitedClaim::default());
         };
         let mut claiming = Claiming { tx: &mut tx, request: &request };
@@ -109,6 +111,7 @@ impl Postgres {
         let events = claiming.take(&pass).await?;
         if events.len() < pass.taken.len() {
             // The route was paused meanwhile: what was taken out of its place goes back.
+            tx.rollback().await.doing(DOING)?;
             return Ok(LimitedClaim::default());
         }
         let put_aside = claiming.keep(&pass).await?;
