@@ -203,26 +203,22 @@ pub fn binary() -> &'static Path {
     })
 }
 
-/// Why this is not what the sources build, if it is not.
+/// Why this is not what the sources build, if it is not. Beside a binary lies what cargo built it
+/// from: sources of tests alone are not in it.
 pub(crate) fn not_current(binary: &Path) -> Option<String> {
     let Some(built_at) = modified_at(binary) else {
         return Some(format!("{} is not there", binary.display()));
     };
-    ["host/src", "host/Cargo.toml", "migrations", "wit", "Cargo.lock"]
-        .into_iter()
-        .find_map(|part| newer_than(&repository().join(part), built_at))
-        .map(|newer| format!("{} is older than {}", binary.display(), newer.display()))
+    let sources = std::fs::read_to_string(binary.with_extension("d")).unwrap_or_default();
+    let sources = sources.lines().find_map(|line| line.split_once(": ")).map(|(_, all)| all);
+    let mut sources = sources.unwrap_or_default().split(' ').map(Path::new).peekable();
+    if !sources.peek().is_some_and(|first| first.starts_with(repository())) {
+        return Some(format!("{} was built from other sources", binary.display()));
+    }
+    let newer = sources.find(|source| modified_at(source).is_none_or(|at| at > built_at))?;
+    Some(format!("{} is older than {}", binary.display(), newer.display()))
 }
 
 fn modified_at(file: &Path) -> Option<SystemTime> {
     file.metadata().and_then(|metadata| metadata.modified()).ok()
-}
-
-/// A file below this folder, or the file itself, that is newer.
-fn newer_than(path: &Path, time: SystemTime) -> Option<PathBuf> {
-    if path.is_dir() {
-        let entries = path.read_dir().ok()?.flatten();
-        return entries.into_iter().find_map(|entry| newer_than(&entry.path(), time));
-    }
-    (modified_at(path)? > time).then(|| path.to_owned())
 }

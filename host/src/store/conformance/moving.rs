@@ -27,6 +27,9 @@ impl Scene {
              INSERT INTO checkpoints (event_id, bytes, updated_at) \
              SELECT id, x'00ff5c0a', 1700000000000001 FROM outbox_events LIMIT 1; \
              INSERT INTO route_controls VALUES ('ODD', 1, 'why', 'who', 1700000000123456); \
+             INSERT INTO rate_buckets VALUES ('ODD', 'a', 'p7', 1700000000123456, 1); \
+             INSERT INTO rate_waiting SELECT id, 'ODD', 'a', 'p7', 1700000000000001 \
+             FROM outbox_events LIMIT 1; \
              INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload) \
              VALUES ('ORDER', 'gone', 'ODD', '{{}}'); \
              DELETE FROM outbox_events WHERE aggregate_id = 'gone'"

@@ -600,9 +600,10 @@ impl Model {
     /// All the steps or none. None if one is refused; else whether anything changed.
     pub(super) fn conclude(&mut self, id: WithdrawalId, steps: &[Step]) -> Option<bool> {
         let before = (self.withdrawals.clone(), self.events.len());
+        let traceparent = self.traceparent_of(id);
         let mut changed = false;
         for step in steps {
-            match self.step(id, step.clone(), None) {
+            match self.step(id, step.clone(), traceparent.clone()) {
                 Some(step) => changed |= step,
                 None => {
                     self.withdrawals = before.0;
@@ -632,8 +633,15 @@ impl Model {
         if earlier.any(|e| is_in_the_way(&e)) {
             return false;
         }
-        self.write_own(id, broadcast, None);
+        let traceparent = self.traceparent_of(id);
+        self.write_own(id, broadcast, traceparent);
         true
+    }
+
+    /// Of the first event of a withdrawal that is still there: its request's.
+    fn traceparent_of(&self, id: WithdrawalId) -> Option<String> {
+        let first = self.events.iter().find(|e| e.aggregate.as_withdrawal() == Some(id))?;
+        first.traceparent.clone()
     }
 }
 
