@@ -3,13 +3,18 @@
 //! Who is who is told by the name of a connection, which each start of a host has to itself. So
 //! that a host settled what another one held is a fact, and not an inference from its log.
 
+use std::time::Duration;
+
 use sqlx::{Connection, PgConnection, Row};
+
+use crate::eventually::eventually;
 
 const INSTALL: &str = r"
 CREATE TABLE witness_leases (
     event_id uuid   NOT NULL,
     token    bigint NOT NULL,
     holder   text   NOT NULL,
+    at       timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (event_id, token)
 );
 CREATE TABLE witness_faults (
@@ -33,8 +38,8 @@ BEGIN
         IF NEW.lease_token <= OLD.lease_token THEN
             what := 'a claim did not raise the token';
         ELSE
-            INSERT INTO witness_leases VALUES (NEW.id, NEW.lease_token, me)
-                ON CONFLICT DO NOTHING;
+            INSERT INTO witness_leases (event_id, token, holder)
+                VALUES (NEW.id, NEW.lease_token, me) ON CONFLICT DO NOTHING;
             IF NOT FOUND THEN
                 what := 'a token was given out twice';
             END IF;
@@ -106,6 +111,32 @@ impl Witness {
         .fetch_all(&mut connection)
         .await?;
         rows.iter().map(|row| row.try_get("line")).collect()
+    }
+
+    /// Waits until so many hosts have taken an event from now on: none of them stands idle while
+    /// there is work.
+    ///
+    /// # Panics
+    /// They did not in time, or the database is away.
+    pub async fn all_take_part(&self, hosts: usize, within: Duration) {
+        let mut connection = PgConnection::connect(&self.url).await.unwrap();
+        let now: String = sqlx::query_scalar("SELECT clock_timestamp()::text")
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+        eventually("every host takes events", within, async || {
+            let mut connection = PgConnection::connect(&self.url).await.unwrap();
+            let taking: Vec<String> = sqlx::query_scalar(
+                "SELECT DISTINCT split_part(holder, '.', 1) FROM witness_leases \
+                 WHERE at > $1::text::timestamptz ORDER BY 1",
+            )
+            .bind(&now)
+            .fetch_all(&mut connection)
+            .await
+            .unwrap();
+            if taking.len() == hosts { Ok(()) } else { Err(format!("{taking:?} do")) }
+        })
+        .await;
     }
 
     /// # Panics

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -66,6 +67,7 @@ pub(super) struct RunningHost {
     jobs: JoinSet<()>,
     stop_api: CancellationToken,
     stop_jobs: CancellationToken,
+    signals: StopSignals,
 }
 
 impl RunningHost {
@@ -143,16 +145,18 @@ impl RunningHost {
             keep: plan.retention,
             seen,
         };
+        // Before anything is in hand: a stop that comes right after the start is one in order, too.
+        let signals = StopSignals::listen();
         let jobs = start_jobs(&store, dispatcher, &chains, duties, &stop_jobs);
         let mut api = JoinSet::new();
         api.spawn(api::serve(listener, router, stop_api.clone(), plan.dispatch.grace));
-        Ok(Self { address, store, api, jobs, stop_api, stop_jobs })
+        Ok(Self { address, store, api, jobs, stop_api, stop_jobs, signals })
     }
 
     /// Runs until the process is asked to stop, then stops in order.
     pub(super) async fn run_until_stopped(mut self) -> Result<(), CliError> {
         let failed = tokio::select! {
-            signal = stop_signal() => {
+            signal = self.signals.any() => {
                 tracing::info!(signal, "stopping: no more requests and claims; finishing what is in hand");
                 None
             }
@@ -364,19 +368,35 @@ fn machine_name() -> String {
     if name.is_empty() { "host".to_owned() } else { name.to_owned() }
 }
 
-/// Waits for Ctrl-C or SIGTERM, and says which it was.
-async fn stop_signal() -> &'static str {
-    use tokio::signal::unix::{SignalKind, signal};
-    // Without a handler for SIGTERM, Ctrl-C still works.
-    let mut terminate = signal(SignalKind::terminate()).ok();
-    let terminated = async {
-        match &mut terminate {
-            Some(signal) => signal.recv().await,
-            None => std::future::pending().await,
+/// What asks the process to stop, heard from the moment on when this is made. Where one of them
+/// cannot be heard, the other still is.
+struct StopSignals {
+    interrupt: Option<Signal>,
+    terminate: Option<Signal>,
+}
+
+impl StopSignals {
+    fn listen() -> Self {
+        let heard = |kind| signal(kind).ok();
+        Self {
+            interrupt: heard(SignalKind::interrupt()),
+            terminate: heard(SignalKind::terminate()),
         }
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => "SIGINT",
-        _ = terminated => "SIGTERM",
+    }
+
+    /// Waits for Ctrl-C or SIGTERM, and says which it was.
+    async fn any(&mut self) -> &'static str {
+        async fn received(signal: &mut Option<Signal>) {
+            match signal {
+                Some(signal) => {
+                    signal.recv().await;
+                }
+                None => std::future::pending().await,
+            }
+        }
+        tokio::select! {
+            () = received(&mut self.interrupt) => "SIGINT",
+            () = received(&mut self.terminate) => "SIGTERM",
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use sqlx::{Connection, PgConnection, Row};
 use tidegate_tests::broker::Message;
+use tidegate_tests::eventually::eventually;
 use tidegate_tests::oracle::{assert_paid_once, assert_partner_knows, assert_published_once};
 use tidegate_tests::order::Order;
 use tidegate_tests::witness::Seen;
@@ -13,6 +14,7 @@ use tidegate_tests::witness::Seen;
 use super::load::Known;
 use super::scene::{ORDER_PAID, STREAM, Scene};
 
+const READY_WITHIN: Duration = Duration::from_secs(30);
 const FINAL_WITHIN: Duration = Duration::from_secs(120);
 
 /// What it came to.
@@ -55,6 +57,8 @@ pub(super) async fn check(scene: &Scene, known: Known) -> Tally {
     let (orders, ids): (Vec<Order>, Vec<String>) = withdrawals.into_iter().unzip();
     for host in scene.fleet.members() {
         host.hold_process().await.running();
+        eventually("the host is ready", READY_WITHIN, async || host.api().try_get("/readyz").await)
+            .await;
     }
     let api = scene.fleet.members()[0].api();
     api.all_done(orders.len(), FINAL_WITHIN).await;
