@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::config::{DispatchConfig, Redacted};
 use super::error::CliError;
+use super::stop_signals::StopSignals;
 use crate::api::{self, Api, ChainJudge, MetricsText, Tokens};
 use crate::broker::Broker;
 use crate::chain::{Chains, NetworkConfig};
@@ -366,37 +366,4 @@ fn machine_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = name.trim();
     if name.is_empty() { "host".to_owned() } else { name.to_owned() }
-}
-
-/// What asks the process to stop, heard from the moment on when this is made. Where one of them
-/// cannot be heard, the other still is.
-struct StopSignals {
-    interrupt: Option<Signal>,
-    terminate: Option<Signal>,
-}
-
-impl StopSignals {
-    fn listen() -> Self {
-        let heard = |kind| signal(kind).ok();
-        Self {
-            interrupt: heard(SignalKind::interrupt()),
-            terminate: heard(SignalKind::terminate()),
-        }
-    }
-
-    /// Waits for Ctrl-C or SIGTERM, and says which it was.
-    async fn any(&mut self) -> &'static str {
-        async fn received(signal: &mut Option<Signal>) {
-            match signal {
-                Some(signal) => {
-                    signal.recv().await;
-                }
-                None => std::future::pending().await,
-            }
-        }
-        tokio::select! {
-            () = received(&mut self.interrupt) => "SIGINT",
-            () = received(&mut self.terminate) => "SIGTERM",
-        }
-    }
 }

@@ -16,6 +16,7 @@ mod migrate;
 mod output;
 mod routes;
 pub mod serve;
+mod stop_signals;
 mod store_args;
 mod token;
 mod verify;

@@ -1,6 +1,6 @@
 //! Three hosts on one Postgres, with a real broker, and stand-ins that stay when hosts go.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tidegate::sandbox::{StandIns, TOKEN_CONTRACT};
@@ -79,5 +79,10 @@ impl Scene {
             _stand_ins: stand_ins,
             installation,
         })
+    }
+
+    /// Where its hosts find their plugins.
+    pub(super) fn plugins(&self) -> PathBuf {
+        self.installation.path().join("plugins")
     }
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use sqlx::{Connection, PgConnection, Row};
 use tidegate_tests::broker::Message;
 use tidegate_tests::eventually::eventually;
-use tidegate_tests::oracle::{assert_paid_once, assert_partner_knows, assert_published_once};
+use tidegate_tests::oracle::{
+    assert_holds, assert_paid_once, assert_partner_knows, assert_published_once,
+};
 use tidegate_tests::order::Order;
 use tidegate_tests::witness::Seen;
 
@@ -95,6 +97,8 @@ pub(super) async fn check(scene: &Scene, known: Known) -> Tally {
     assert_eq!(keys.len(), events.len(), "each was told under one id");
     assert_eq!(keys.into_iter().collect::<BTreeSet<_>>(), events, "each, and no other");
     assert_published_once(&api, &ids, &told).await;
+    let plugins = scene.plugins().display().to_string();
+    assert_holds(&["--store", &scene.postgres.url, "--plugins", &plugins, "--default-flow"]);
     Tally {
         withdrawals: ids.len(),
         events: events.len(),
