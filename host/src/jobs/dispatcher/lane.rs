@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
 use super::attempt::Attempt;
@@ -30,19 +29,9 @@ const LIMITED_PAUSE_MIN: Duration = Duration::from_millis(1);
 /// How long an event waits that no plugin selects. A plugin that does may come any time.
 const UNSELECTED_PAUSE: Duration = Duration::from_secs(60);
 
-/// Claims on their way at the same time while there is plenty: while one waits for its commit, the
-/// database has another to work on. An idle lane asks with one. Claims walk past the rows that other
-/// claims are just taking, so more of them, times many hosts, is slower and not faster.
-const CLAIMS: usize = 2;
-
+/// Takes events of one type and starts their attempts. One claim at a time: a second one beside it
+/// would walk past the rows that the first is just taking, and cost the database more than it brings.
 pub(super) struct Lane {
-    claimer: Arc<Claimer>,
-    /// Claim beside the lane itself, and end when nothing more is due.
-    helpers: JoinSet<()>,
-}
-
-/// Takes events of one type and starts their attempts.
-struct Claimer {
     shared: Arc<Shared>,
     event_type: EventType,
     settlements: mpsc::Sender<Settlement>,
@@ -76,28 +65,25 @@ impl Lane {
         settlements: mpsc::Sender<Settlement>,
     ) -> Self {
         let attempts = TaskTracker::new();
-        let claimer = Claimer { shared, event_type, settlements, attempts };
-        Self { claimer: Arc::new(claimer), helpers: JoinSet::new() }
+        Self { shared, event_type, settlements, attempts }
     }
 
     /// Runs until the stop, or until the type has no route. Ends when its attempts have ended.
-    pub(super) async fn run(mut self) -> EventType {
-        let claimer = Arc::clone(&self.claimer);
-        let shared = &claimer.shared;
+    pub(super) async fn run(self) -> EventType {
+        let shared = &self.shared;
         let poll = shared.job.config.poll;
         let mut wakeups = shared.job.store.wakeups();
         let mut settled = shared.settled.subscribe();
         let mut failures = 0;
-        claimer.end_rate_waits().await;
+        self.end_rate_waits().await;
         loop {
             // Seen before the claim, so that a hint that comes during it is not lost.
             wakeups.borrow_and_update();
             settled.borrow_and_update();
-            let Some(pass) = claimer.pass().await else { break };
+            let Some(pass) = self.pass().await else { break };
             let pause = match pass {
                 Ok(Pass::Full) => {
                     failures = 0;
-                    self.call_helpers();
                     continue;
                 }
                 Ok(Pass::NoRoute) => break,
@@ -116,7 +102,7 @@ impl Lane {
                 Err(error) => {
                     failures += 1;
                     let pause = cycle::backoff(poll, failures);
-                    tracing::warn!(job = JOB, event_type = %claimer.event_type, %error, "a claim failed; the next one in {} ms", pause.as_millis());
+                    tracing::warn!(job = JOB, event_type = %self.event_type, %error, "a claim failed; the next one in {} ms", pause.as_millis());
                     tokio::select! {
                         () = shared.stop.cancelled() => {}
                         () = tokio::time::sleep(pause) => {}
@@ -127,28 +113,15 @@ impl Lane {
             tokio::select! {
                 () = shared.stop.cancelled() => {}
                 _ = wakeups.changed() => shared.job.metrics.woken(),
-                _ = settled.changed(), if claimer.waits_for_settled() => {}
+                _ = settled.changed(), if self.waits_for_settled() => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
-        while self.helpers.join_next().await.is_some() {}
-        claimer.attempts.close();
-        claimer.attempts.wait().await;
-        claimer.event_type.clone()
+        self.attempts.close();
+        self.attempts.wait().await;
+        self.event_type
     }
 
-    fn call_helpers(&mut self) {
-        while self.helpers.try_join_next().is_some() {}
-        while self.helpers.len() < CLAIMS - 1 {
-            let claimer = Arc::clone(&self.claimer);
-            // What else comes of a pass, the lane itself meets too.
-            self.helpers
-                .spawn(async move { while let Some(Ok(Pass::Full)) = claimer.pass().await {} });
-        }
-    }
-}
-
-impl Claimer {
     /// Whether what is settled may let another event go: the next of an aggregate, or one more of
     /// a fleet that has its fill in hand.
     fn waits_for_settled(&self) -> bool {
