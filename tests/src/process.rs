@@ -79,6 +79,10 @@ impl Process {
         describe: impl FnOnce(&mut Command),
     ) -> Self {
         let (out, err) = (logs.join(format!("{name}.out")), logs.join(format!("{name}.err")));
+        for file in [&out, &err] {
+            // What an earlier process said there must not be taken for this one's.
+            std::fs::File::create(file).expect("the folder for logs is there");
+        }
         let mut command = Command::new("sh");
         command.args(["-c", KEEPER, "keeper"]).arg(&out).arg(&err).arg(stop.name());
         describe(&mut command);
