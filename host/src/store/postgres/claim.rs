@@ -157,7 +157,6 @@ impl DispatchStore for Postgres {
              WHERE e.id = s.id AND e.lease_token = s.token AND e.status = 'PROCESSING' \
              RETURNING e.id",
         )
-        .persistent(keeps_plan(leases.len()))
         .bind(ids)
         .bind(tokens)
         .bind(micros(lease_for))
@@ -179,7 +178,6 @@ impl DispatchStore for Postgres {
              FROM unnest($1::uuid[], $2::bigint[]) AS s (id, token) \
              WHERE e.id = s.id AND e.lease_token = s.token AND e.status = 'PROCESSING'",
         )
-        .persistent(keeps_plan(leases.len()))
         .bind(ids)
         .bind(tokens)
         .execute(&self.pool)
@@ -191,15 +189,6 @@ impl DispatchStore for Postgres {
     fn wakeups(&self) -> watch::Receiver<u64> {
         self.wakeup.subscribe()
     }
-}
-
-/// Up to so many rows a statement keeps its plan. A plan that is kept is made for arrays of ten; where
-/// they are longer it may compare each row in hand with each of theirs, so it is made anew.
-const FEW: usize = 16;
-
-/// Whether a statement over so many rows may keep its plan.
-pub(super) const fn keeps_plan(rows: usize) -> bool {
-    rows <= FEW
 }
 
 /// Leases as two arrays.

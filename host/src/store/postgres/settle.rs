@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use sqlx::postgres::PgConnection;
 
 use super::Postgres;
-use super::claim::{columns, keeps_plan};
+use super::claim::columns;
 use super::connections::Session;
 use super::write::{facts, write};
 use crate::domain::{EventId, FailureCode, LeaseToken};
@@ -111,13 +111,7 @@ impl Postgres {
 
 async fn held(connection: &mut PgConnection, leases: &[LeaseRef]) -> Result<Held, StoreError> {
     let (ids, tokens) = columns(leases);
-    let rows = sqlx::query(HELD)
-        .persistent(keeps_plan(ids.len()))
-        .bind(ids)
-        .bind(tokens)
-        .fetch_all(connection)
-        .await
-        .doing(DOING)?;
+    let rows = sqlx::query(HELD).bind(ids).bind(tokens).fetch_all(connection).await.doing(DOING)?;
     rows.iter()
         .map(|r| {
             let read = lease(r).and_then(|lease| Ok((lease, r.text_or_null("traceparent")?)));
@@ -139,7 +133,6 @@ async fn update_events(
         planned.iter().map(|plan| of(&plan.update)).collect()
     }
     let settled = sqlx::query(SETTLE)
-        .persistent(keeps_plan(planned.len()))
         .bind(column(planned, |u| u.lease.event.as_uuid()))
         .bind(column(planned, |u| u.lease.token.0))
         .bind(column(planned, |u| u.status.as_str()))
