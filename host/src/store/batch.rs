@@ -71,11 +71,6 @@ impl Batch {
         Self { asked, planned, held }
     }
 
-    /// Whether the batch writes nothing beside the events' own rows.
-    pub(super) fn is_events_only(&self) -> bool {
-        self.planned.iter().all(Planned::is_event_only)
-    }
-
     /// What to write beside the events, and the answers, once it is known which were settled.
     ///
     /// # Errors

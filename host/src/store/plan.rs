@@ -26,13 +26,6 @@ pub(super) struct Planned {
     history: Option<HistoryWrite>,
 }
 
-impl Planned {
-    /// Whether nothing but the event's own row is written.
-    pub(super) fn is_event_only(&self) -> bool {
-        self.events.is_empty() && self.history.is_none()
-    }
-}
-
 /// Where a step of a withdrawal comes from.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Cause<'a> {

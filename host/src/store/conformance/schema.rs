@@ -8,6 +8,7 @@ on_both_stores!(
     a_stranger_inserts_with_four_columns,
     a_row_that_breaks_the_contract_cannot_be_written,
     a_claim_reads_its_own_index_and_no_other,
+    a_settle_looks_each_row_up_by_its_key_however_large_the_table,
     retention_reads_its_own_index_and_no_other,
     a_strangers_insert_wakes_the_dispatcher_on_postgres,
 );
@@ -164,6 +165,38 @@ async fn a_claim_reads_its_own_index_and_no_other(world: &World) {
             let plan = postgres_plan(world, pg::CLAIM_IN_ORDER, arguments).await;
             assert!(plan.contains("Index Scan using outbox_events_pending"), "{plan}");
         }
+    }
+}
+
+/// With a plan that is kept, made while the table was empty and while it was not: what else it may
+/// be is best for few rows, and a hundred times slower for many.
+async fn a_settle_looks_each_row_up_by_its_key_however_large_the_table(world: &World) {
+    let Db::Postgres(db) = &world.db else { return };
+    for rows in [0, 300, 20_000] {
+        world
+            .execute(&format!(
+                "INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload) \
+                 SELECT 'ORDER', i, 'A', '{{}}' FROM generate_series(1, {rows}) AS i"
+            ))
+            .await
+            .unwrap();
+        if rows > 0 {
+            world.execute("ANALYZE").await.unwrap();
+        }
+        let mut connection = db.acquire().await.unwrap();
+        let prepare = format!(
+            "{}; SET LOCAL plan_cache_mode = force_generic_plan; PREPARE p AS {}",
+            pg::BY_KEY,
+            pg::SETTLE
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(prepare)).execute(&mut *connection).await.unwrap();
+        let explain = format!("EXPLAIN EXECUTE p ({})", ["'{}'"; 11].join(", "));
+        let lines = sqlx::raw_sql(sqlx::AssertSqlSafe(explain)).fetch_all(&mut *connection).await;
+        let lines = lines.unwrap();
+        let plan: String = lines.iter().map(|r| sqlx::Row::get::<String, _>(r, 0) + "\n").collect();
+        sqlx::raw_sql("ROLLBACK; DEALLOCATE p").execute(&mut *connection).await.unwrap();
+        assert!(plan.contains("Index Scan using outbox_events_pkey"), "{rows} rows: {plan}");
+        assert!(plan.contains("Index Cond: (id = s.id)"), "{rows} rows: {plan}");
     }
 }
 

@@ -59,6 +59,18 @@ const MARK_FOR: Duration = Duration::from_secs(1);
 /// Smaller claims always look from the very start: they take the oldest, and walk little in all.
 const MARKED_MIN: u32 = 100;
 
+/// Begins a transaction that looks many events up, each by its key. The planner may not choose: a
+/// plan that it keeps is made for ten of them and for the table as it was then, and what is best there
+/// reads the whole table, or compares each row in hand with each of theirs, once both have grown.
+pub(in crate::store) const BY_KEY: &str = "BEGIN; SET LOCAL enable_seqscan = off; \
+    SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off";
+
+/// Prolongs leases that are held; as `settle` looks them up.
+const EXTEND: &str = "\
+    UPDATE outbox_events AS e SET locked_until = now() + $3 * interval '1 microsecond' \
+    FROM unnest($1::uuid[], $2::bigint[]) AS s (id, token) \
+    WHERE e.id = s.id AND e.lease_token = s.token AND e.locked_by IS NOT NULL RETURNING e.id";
+
 /// Where the last claim of a type found its first event.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Mark {
@@ -150,19 +162,17 @@ impl DispatchStore for Postgres {
         leases: &[LeaseRef],
         lease_for: Duration,
     ) -> Result<Vec<EventId>, StoreError> {
+        const DOING: &str = "prolong leases";
         let (ids, tokens) = columns(leases);
-        let extended: Vec<Uuid> = sqlx::query_scalar(
-            "UPDATE outbox_events AS e SET locked_until = now() + $3 * interval '1 microsecond' \
-             FROM unnest($1::uuid[], $2::bigint[]) AS s (id, token) \
-             WHERE e.id = s.id AND e.lease_token = s.token AND e.status = 'PROCESSING' \
-             RETURNING e.id",
-        )
-        .bind(ids)
-        .bind(tokens)
-        .bind(micros(lease_for))
-        .fetch_all(&self.pool)
-        .await
-        .doing("prolong leases")?;
+        let mut tx = self.pool.begin_with(BY_KEY).await.doing(DOING)?;
+        let extended: Vec<Uuid> = sqlx::query_scalar(EXTEND)
+            .bind(ids)
+            .bind(tokens)
+            .bind(micros(lease_for))
+            .fetch_all(&mut *tx)
+            .await
+            .doing(DOING)?;
+        tx.commit().await.doing(DOING)?;
         Ok(extended.into_iter().map(EventId::from_uuid).collect())
     }
 
@@ -176,7 +186,7 @@ impl DispatchStore for Postgres {
             "UPDATE outbox_events AS e SET status = 'PENDING', locked_by = NULL, \
              locked_until = NULL, updated_at = now() \
              FROM unnest($1::uuid[], $2::bigint[]) AS s (id, token) \
-             WHERE e.id = s.id AND e.lease_token = s.token AND e.status = 'PROCESSING'",
+             WHERE e.id = s.id AND e.lease_token = s.token AND e.locked_by IS NOT NULL",
         )
         .bind(ids)
         .bind(tokens)

@@ -36,7 +36,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use self::announce::Announcing;
 use self::claim::Mark;
 #[cfg(test)]
-pub(super) use self::claim::{CLAIM, CLAIM_IN_ORDER};
+pub(super) use self::claim::{BY_KEY, CLAIM, CLAIM_IN_ORDER};
 use self::connections::{ACQUIRE_TIMEOUT, Connections};
 #[cfg(test)]
 pub(super) use self::limits::DUE;
@@ -46,6 +46,8 @@ pub(super) use self::migrations::in_one_transaction;
 pub use self::pooler::Pooler;
 #[cfg(test)]
 pub(super) use self::retain::DELETE_FINISHED;
+#[cfg(test)]
+pub(super) use self::settle::SETTLE;
 pub(super) use self::snapshot::PostgresSnapshot;
 use super::StoreError;
 use super::gather::Gathering;

@@ -5,8 +5,7 @@ use std::collections::HashSet;
 use sqlx::postgres::PgConnection;
 
 use super::Postgres;
-use super::claim::columns;
-use super::connections::Session;
+use super::claim::{BY_KEY, columns};
 use super::write::{facts, write};
 use crate::domain::{EventId, FailureCode, LeaseToken};
 use crate::store::batch::{Batch, Concerned, DOING, Held};
@@ -19,20 +18,23 @@ use crate::store::{LeaseRef, Settled, Settlement, StoreError};
 /// What fences a verdict: the token of its lease. A host that was held up and lost its lease has an
 /// older one than the row. The crash harness is built once without it, to see that it would notice.
 /// There is no such build of SQLite's statement, for its store has one host only.
+///
+/// Only what is PROCESSING is locked by anybody. It says `locked_by`, for the planner takes a status
+/// that its statistics have not seen for no rows at all, and then compares each with each.
 #[cfg(not(feature = "unfenced"))]
 macro_rules! lease_is_held {
     () => {
-        "e.id = s.id AND e.lease_token = s.token AND e.status = 'PROCESSING'"
+        "e.id = s.id AND e.lease_token = s.token AND e.locked_by IS NOT NULL"
     };
 }
 #[cfg(feature = "unfenced")]
 macro_rules! lease_is_held {
     () => {
-        "e.id = s.id AND e.status = 'PROCESSING'"
+        "e.id = s.id AND e.locked_by IS NOT NULL"
     };
 }
 
-const SETTLE: &str = concat!(
+pub(in crate::store) const SETTLE: &str = concat!(
     "UPDATE outbox_events AS e SET status = s.status, \
      attempt_count = e.attempt_count + s.attempts, \
      deferral_count = e.deferral_count + s.deferrals, \
@@ -68,36 +70,15 @@ impl Postgres {
         }
         let concerned = Concerned::of(&settlements)?;
         let leases = concerned.leases();
-        if leases.is_empty() {
-            let mut plan = Plan::new(&self.flow, chrono::DateTime::UNIX_EPOCH, []);
-            let batch = Batch::plan(settlements, &concerned, Held::new(), &mut plan);
-            if batch.is_events_only() {
-                // Nothing to lock and nothing to add: the statement is the transaction.
-                let mut connection = self.pool.acquire().await.doing(DOING)?;
-                let settled = update_events(&mut connection, &batch.planned).await?;
-                connection.commit().await.doing(DOING)?;
-                return Ok(batch.finish(plan, &settled)?.1);
-            }
-            return self.settle_planned(batch, plan, None).await;
+        let mut tx = self.pool.begin_with(BY_KEY).await.doing(DOING)?;
+        let (mut held_leases, mut now, mut found) =
+            (Held::new(), chrono::DateTime::UNIX_EPOCH, Vec::new());
+        if !leases.is_empty() {
+            held_leases = held(&mut tx, &leases).await?;
+            (now, found) = facts(&mut tx, &concerned.withdrawals(&held_leases)).await?;
         }
-        let mut tx = self.pool.begin().await.doing(DOING)?;
-        let held = held(&mut tx, &leases).await?;
-        let (now, facts) = facts(&mut tx, &concerned.withdrawals(&held)).await?;
-        let mut plan = Plan::new(&self.flow, now, facts);
-        let batch = Batch::plan(settlements, &concerned, held, &mut plan);
-        self.settle_planned(batch, plan, Some(tx)).await
-    }
-
-    async fn settle_planned(
-        &self,
-        batch: Batch,
-        plan: Plan<'_>,
-        tx: Option<Session>,
-    ) -> Result<Vec<Settled>, StoreError> {
-        let mut tx = match tx {
-            Some(tx) => tx,
-            None => self.pool.begin().await.doing(DOING)?,
-        };
+        let mut plan = Plan::new(&self.flow, now, found);
+        let batch = Batch::plan(settlements, &concerned, held_leases, &mut plan);
         let settled = update_events(&mut tx, &batch.planned).await?;
         let (writes, answers) = batch.finish(plan, &settled)?;
         write(&mut tx, &writes).await?;
