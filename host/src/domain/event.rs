@@ -74,6 +74,38 @@ pub struct OutboxEvent {
     pub updated_at: Timestamp,
 }
 
+#[cfg(test)]
+impl OutboxEvent {
+    /// An event that a host has just claimed for the first time.
+    pub(crate) fn just_claimed(new: NewEvent) -> Self {
+        let now = Timestamp::from(std::time::SystemTime::now());
+        Self {
+            id: new.id,
+            aggregate: new.aggregate,
+            event_type: new.event_type,
+            payload: new.payload,
+            idempotency_key: new.idempotency_key,
+            state: EventState::Processing(Lease {
+                locked_by: HostId::generate("test"),
+                locked_until: now + chrono::TimeDelta::seconds(60),
+                token: LeaseToken(1),
+            }),
+            attempt_count: 0,
+            interruption_count: 0,
+            deferral_count: 0,
+            outcome_unknown: false,
+            last_error: None,
+            detail: None,
+            release_digest: None,
+            available_at: new.available_at.unwrap_or(now),
+            valid_until: new.valid_until,
+            traceparent: new.traceparent,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+}
+
 /// Where an event stands, with the facts that make it so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EventState {

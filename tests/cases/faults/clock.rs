@@ -79,6 +79,18 @@ fn public_folder() -> tempfile::TempDir {
     folder
 }
 
+/// A host on a Postgres whose clock the test sets; none where something is not installed.
+async fn on_a_database_with_a_clock(
+    folder: &tempfile::TempDir,
+) -> Option<(Clock, Database, Scene)> {
+    let clock = Clock::new(folder.path(), "database")?;
+    let installation = Installation::new();
+    let options = Options { environment: clock.environment(), ..Options::default() };
+    let database = Database::start(installation.path(), options).await?;
+    let scene = Scene::start(installation.with(&database.store(""))).await;
+    Some((clock, database, scene))
+}
+
 /// Events that the partner is just being told of.
 async fn in_hand(scene: &Scene) -> Vec<Value> {
     eventually("events are in hand", SEEN_WITHIN, async || {
@@ -123,11 +135,9 @@ fn lost_leases(history: &Value) -> usize {
 async fn the_databases_clock_that_jumps_ahead_ends_leases_early_and_fencing_holds() {
     let _shared = machine::shared().await;
     let folder = public_folder();
-    let Some(clock) = Clock::new(folder.path(), "database") else { return };
-    let installation = Installation::new();
-    let options = Options { environment: clock.environment(), ..Options::default() };
-    let Some(database) = Database::start(installation.path(), options).await else { return };
-    let mut scene = Scene::start(installation.with(&database.store(""))).await;
+    let Some((clock, _database, mut scene)) = on_a_database_with_a_clock(&folder).await else {
+        return;
+    };
     scene.submit().await;
     let slow = json!({ "mode": "slow_ms", "ms": SLOW_MS });
     scene.bench.partner.misbehave(&slow).await;
@@ -153,11 +163,9 @@ async fn the_databases_clock_that_jumps_ahead_ends_leases_early_and_fencing_hold
 async fn the_databases_clock_that_falls_back_makes_late_what_was_due_and_loses_nothing() {
     let _shared = machine::shared().await;
     let folder = public_folder();
-    let Some(clock) = Clock::new(folder.path(), "database") else { return };
-    let installation = Installation::new();
-    let options = Options { environment: clock.environment(), ..Options::default() };
-    let Some(database) = Database::start(installation.path(), options).await else { return };
-    let mut scene = Scene::start(installation.with(&database.store(""))).await;
+    let Some((clock, _database, mut scene)) = on_a_database_with_a_clock(&folder).await else {
+        return;
+    };
     let slow = json!({ "mode": "slow_ms", "ms": SLOW_MS });
     scene.bench.partner.misbehave(&slow).await;
     scene.submit().await;

@@ -24,46 +24,53 @@ pub(in crate::api) struct ControlledView {
     changed: bool,
 }
 
+type EventTypePath = Result<Path<String>, axum::extract::rejection::PathRejection>;
+
 pub(in crate::api) async fn pause_route(
     State(shared): State<Shared>,
     caller: Caller,
-    path: Result<Path<String>, axum::extract::rejection::PathRejection>,
+    path: EventTypePath,
     headers: HeaderMap,
     body: Body,
 ) -> Result<axum::Json<ControlledView>, Problem> {
-    let event_type = event_type_of(path)?;
-    let reason = read_reason(&headers, body, &shared.api.limits).await?;
-    let note = ControlNote { reason: &reason, by: &caller.name };
-    let change = shared.api.control.pause_route(&event_type, note).await?;
-    tracing::warn!(%event_type, reason, by = caller.name, ?change, "a route is paused");
-    Ok(view(&event_type, true, change))
+    control(&shared, &caller, path, &headers, body, true).await
 }
 
 pub(in crate::api) async fn resume_route(
     State(shared): State<Shared>,
     caller: Caller,
-    path: Result<Path<String>, axum::extract::rejection::PathRejection>,
+    path: EventTypePath,
     headers: HeaderMap,
     body: Body,
 ) -> Result<axum::Json<ControlledView>, Problem> {
-    let event_type = event_type_of(path)?;
-    let reason = read_reason(&headers, body, &shared.api.limits).await?;
-    let note = ControlNote { reason: &reason, by: &caller.name };
-    let change = shared.api.control.resume_route(&event_type, note).await?;
-    tracing::warn!(%event_type, reason, by = caller.name, ?change, "a route is resumed");
-    Ok(view(&event_type, false, change))
+    control(&shared, &caller, path, &headers, body, false).await
 }
 
-fn view(event_type: &EventType, paused: bool, change: ControlChange) -> axum::Json<ControlledView> {
+async fn control(
+    shared: &Shared,
+    caller: &Caller,
+    path: EventTypePath,
+    headers: &HeaderMap,
+    body: Body,
+    paused: bool,
+) -> Result<axum::Json<ControlledView>, Problem> {
+    let event_type = event_type_of(path)?;
+    let reason = read_reason(headers, body, &shared.api.limits).await?;
+    let note = ControlNote { reason: &reason, by: &caller.name };
+    let store = &shared.api.control;
+    let change = if paused {
+        store.pause_route(&event_type, note).await?
+    } else {
+        store.resume_route(&event_type, note).await?
+    };
+    tracing::warn!(%event_type, paused, reason, by = caller.name, ?change, "a route is paused or resumed");
     let changed = change == ControlChange::Changed;
-    axum::Json(ControlledView { event_type: event_type.to_string(), paused, changed })
+    Ok(axum::Json(ControlledView { event_type: event_type.to_string(), paused, changed }))
 }
 
 /// A type that no host knows yet can be paused before its first event; a text that is no type
 /// names nothing.
-fn event_type_of(
-    path: Result<Path<String>, axum::extract::rejection::PathRejection>,
-) -> Result<EventType, Problem> {
+fn event_type_of(path: EventTypePath) -> Result<EventType, Problem> {
     let parsed = path.ok().and_then(|Path(text)| text.parse().ok());
     parsed.ok_or_else(|| {
         Problem::new(ProblemKind::NotFound, "An event type is made of A-Z, 0-9 and _.")

@@ -12,8 +12,8 @@ use super::gate::Gate;
 use super::in_hand::{self, InHand};
 use super::{DispatchConfig, DispatcherJob, Shared, settler};
 use crate::domain::{
-    Aggregate, Decision, EventId, EventState, EventType, HostId, Lease, LeaseToken, OutboxEvent,
-    Receipt, Timestamp,
+    Aggregate, Decision, EventId, EventType, HostId, LeaseToken, NewEvent, OutboxEvent, Receipt,
+    Timestamp,
 };
 use crate::jobs::BrokerMessaging;
 use crate::jobs::testing::away;
@@ -59,31 +59,9 @@ impl HandStore {
 
 /// An event that was just claimed.
 pub(super) fn an_event(event_type: &EventType) -> OutboxEvent {
-    let now = Timestamp::from(std::time::SystemTime::now());
-    OutboxEvent {
-        id: EventId::generate(),
-        aggregate: Aggregate::new("ORDER", "1").unwrap(),
-        event_type: event_type.clone(),
-        payload: r#"{"partner_id": "p7"}"#.into(),
-        idempotency_key: uuid::Uuid::now_v7(),
-        state: EventState::Processing(Lease {
-            locked_by: HostId::generate("test"),
-            locked_until: now + chrono::TimeDelta::seconds(60),
-            token: LeaseToken(1),
-        }),
-        attempt_count: 0,
-        interruption_count: 0,
-        deferral_count: 0,
-        outcome_unknown: false,
-        last_error: None,
-        detail: None,
-        release_digest: None,
-        available_at: now,
-        valid_until: None,
-        traceparent: None,
-        created_at: now,
-        updated_at: now,
-    }
+    let payload = r#"{"partner_id": "p7"}"#.into();
+    let aggregate = Aggregate::new("ORDER", "1").unwrap();
+    OutboxEvent::just_claimed(NewEvent::due_now(aggregate, event_type.clone(), payload))
 }
 
 #[async_trait]

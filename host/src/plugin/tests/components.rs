@@ -6,9 +6,7 @@ use std::sync::LazyLock;
 use tokio::sync::OnceCell;
 use toml::{Table, Value};
 
-use crate::domain::{
-    Aggregate, EventState, HostId, Lease, LeaseToken, NewEvent, OutboxEvent, Outcome, Timestamp,
-};
+use crate::domain::{Aggregate, NewEvent, OutboxEvent, Outcome};
 use crate::plugin::{Manifest, Release, SandboxEngine, Services, build_components};
 
 /// One for all tests: each engine reserves address space for a thousand instances.
@@ -78,31 +76,7 @@ pub(super) fn event(payload: &serde_json::Value) -> OutboxEvent {
         "HOSTILE".parse().unwrap(),
         payload.to_string(),
     );
-    let now = Timestamp::from(std::time::SystemTime::now());
-    OutboxEvent {
-        id: new.id,
-        aggregate: new.aggregate,
-        event_type: new.event_type,
-        payload: new.payload,
-        idempotency_key: new.idempotency_key,
-        state: EventState::Processing(Lease {
-            locked_by: HostId::generate("here"),
-            locked_until: now + chrono::TimeDelta::seconds(60),
-            token: LeaseToken(1),
-        }),
-        attempt_count: 0,
-        interruption_count: 0,
-        deferral_count: 0,
-        outcome_unknown: false,
-        last_error: None,
-        detail: None,
-        release_digest: None,
-        available_at: now,
-        valid_until: None,
-        traceparent: None,
-        created_at: now,
-        updated_at: now,
-    }
+    OutboxEvent::just_claimed(new)
 }
 
 /// One attempt at a new event with this payload.
