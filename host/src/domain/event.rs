@@ -77,8 +77,7 @@ pub struct OutboxEvent {
 #[cfg(test)]
 impl OutboxEvent {
     /// An event that a host has just claimed for the first time.
-    pub(crate) fn just_claimed(new: NewEvent) -> Self {
-        let now = Timestamp::from(std::time::SystemTime::now());
+    pub(crate) fn just_claimed(new: NewEvent, now: Timestamp) -> Self {
         Self {
             id: new.id,
             aggregate: new.aggregate,

@@ -61,7 +61,10 @@ impl HandStore {
 pub(super) fn an_event(event_type: &EventType) -> OutboxEvent {
     let payload = r#"{"partner_id": "p7"}"#.into();
     let aggregate = Aggregate::new("ORDER", "1").unwrap();
-    OutboxEvent::just_claimed(NewEvent::due_now(aggregate, event_type.clone(), payload))
+    OutboxEvent::just_claimed(
+        NewEvent::due_now(aggregate, event_type.clone(), payload),
+        std::time::SystemTime::now().into(),
+    )
 }
 
 #[async_trait]

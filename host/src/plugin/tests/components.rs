@@ -76,7 +76,7 @@ pub(super) fn event(payload: &serde_json::Value) -> OutboxEvent {
         "HOSTILE".parse().unwrap(),
         payload.to_string(),
     );
-    OutboxEvent::just_claimed(new)
+    OutboxEvent::just_claimed(new, std::time::SystemTime::now().into())
 }
 
 /// One attempt at a new event with this payload.
