@@ -17,6 +17,7 @@ mod receipt;
 mod registry;
 mod release;
 mod services;
+mod signature;
 mod state;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -28,10 +29,11 @@ pub use grants::{Grants, HttpGrant, SecretGrant, TopicPattern, TransitionGrant};
 pub use limits::Limits;
 pub use manifest::{Manifest, ManifestError};
 pub use registry::{FolderError, Registry, RouteClash, Routes};
-pub use release::{Release, ReleaseError, ReleaseFacts};
+pub use release::{Interfaces, Release, ReleaseError, ReleaseFacts};
 pub use services::{
     CheckpointError, Checkpoints, Messaging, OutgoingMessage, PaymentTerms, PublishError,
     SecretSource, ServiceError, SignError, SignRequest, Signer, Work,
 };
+pub use signature::{KeyError, SIGNATURE_BYTES_MAX, SIGNATURE_FILE, SignatureError, TrustedKeys};
 pub use state::Services;
 pub use toolchain::{ToolchainError, build_components};

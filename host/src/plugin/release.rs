@@ -16,9 +16,6 @@ use super::limits::Limits;
 use super::manifest::{Manifest, ManifestError};
 use super::state::CallState;
 
-/// A component larger than this is not read.
-pub(super) const COMPONENT_BYTES_MAX: u64 = 64 << 20;
-
 /// The contract's package. Its interfaces come on the track 0.1.
 const CONTRACT: &str = "tidegate:plugin/";
 /// What of WASI 0.2 is linked. Behind files and sockets there is nothing.
@@ -82,7 +79,7 @@ pub enum ReleaseError {
     Manifest(#[from] ManifestError),
     #[error("{}: cannot be read: {cause}", file.display())]
     Unreadable { file: PathBuf, cause: String },
-    #[error("{plugin}: the component has more than {} bytes", COMPONENT_BYTES_MAX)]
+    #[error("{plugin}: the component has more than {} bytes", Release::COMPONENT_BYTES_MAX)]
     TooLarge { plugin: String },
     #[error("{plugin}: component.wasm is no WebAssembly component: {what}")]
     NoComponent { plugin: String, what: &'static str },
@@ -103,7 +100,17 @@ pub enum ReleaseError {
     TooHungry { plugin: String, what: String },
 }
 
+/// What a component wants of a host, and offers it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interfaces {
+    pub imports: Vec<String>,
+    pub exports: Vec<String>,
+}
+
 impl Release {
+    /// A component larger than this is not read.
+    pub const COMPONENT_BYTES_MAX: u64 = 64 << 20;
+
     #[must_use]
     pub fn manifest(&self) -> &Manifest {
         &self.facts.manifest
@@ -118,6 +125,16 @@ impl Release {
     #[must_use]
     pub fn slots(&self) -> &Arc<Semaphore> {
         &self.slots
+    }
+
+    /// The names of the component's imports and exports.
+    #[must_use]
+    pub fn interfaces(&self, engine: &SandboxEngine) -> Interfaces {
+        let component = self.instance.component().component_type();
+        Interfaces {
+            imports: component.imports(engine.get()).map(|(name, _)| name.to_owned()).collect(),
+            exports: component.exports(engine.get()).map(|(name, _)| name.to_owned()).collect(),
+        }
     }
 
     /// Whether the plugin can say what an earlier attempt did.
@@ -186,8 +203,8 @@ fn read_component(file: &Path, plugin: &str) -> Result<Vec<u8>, ReleaseError> {
     };
     let mut wasm = Vec::new();
     let opened = std::fs::File::open(file).map_err(unreadable)?;
-    opened.take(COMPONENT_BYTES_MAX + 1).read_to_end(&mut wasm).map_err(unreadable)?;
-    if wasm.len() as u64 > COMPONENT_BYTES_MAX {
+    opened.take(Release::COMPONENT_BYTES_MAX + 1).read_to_end(&mut wasm).map_err(unreadable)?;
+    if wasm.len() as u64 > Release::COMPONENT_BYTES_MAX {
         return Err(ReleaseError::TooLarge { plugin: plugin.to_owned() });
     }
     Ok(wasm)
