@@ -36,6 +36,8 @@ pub use folder::{FolderError, read_candidate};
 pub use grants::{Grants, HttpGrant, SecretGrant, TopicPattern, TransitionGrant};
 pub use limits::Limits;
 pub use manifest::{Manifest, ManifestError};
+#[cfg(fuzzing)]
+pub(crate) use receipt::check_json;
 pub use registry::{Registry, RouteClash};
 pub use release::{Interfaces, Release, ReleaseError, ReleaseFacts};
 pub use routes::Routes;
