@@ -13,3 +13,4 @@ mod partner_down;
 mod real_targets;
 mod stopping;
 mod stores;
+mod swap;

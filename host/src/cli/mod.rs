@@ -9,11 +9,13 @@ pub mod dev;
 mod error;
 mod events;
 mod host;
+mod host_plugins;
 mod import;
 mod keystore;
 mod logging;
 mod migrate;
 mod output;
+mod plugin;
 mod routes;
 pub mod serve;
 mod stop_signals;
@@ -59,6 +61,8 @@ enum Command {
     Withdrawals(withdrawals::WithdrawalsArgs),
     /// Look at the outbox events of a running host, hand some in, replay them, give them up
     Events(events::EventsArgs),
+    /// Look at the plugins of a running host
+    Plugin(plugin::PluginArgs),
     /// Look at the routes of a running host, and pause them on all hosts
     Routes(routes::RoutesArgs),
     /// The schema of a store: what it has, what is missing, what a start would do
@@ -102,6 +106,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Keystore(args) => keystore::run(args).await,
         Command::Withdrawals(args) => withdrawals::run(args).await,
         Command::Events(args) => events::run(args).await,
+        Command::Plugin(args) => plugin::run(args).await,
         Command::Routes(args) => routes::run(args).await,
         Command::Migrate(args) => migrate::run(args).await,
         Command::Backup(args) => backup::run(args).await,
@@ -139,6 +144,7 @@ mod tests {
             "tidegate events list --type X --withdrawal 1",
             "tidegate events show 1",
             "tidegate events replay 1 --token t",
+            "tidegate plugin list --json --token t",
             "tidegate routes list --json",
             "tidegate routes pause A --reason x --token t",
             "tidegate routes resume A --reason x",

@@ -27,6 +27,8 @@ mod status;
 #[cfg(test)]
 pub(crate) mod tests;
 mod toolchain;
+mod watcher;
+mod words;
 
 pub use admission::{Admission, Candidate};
 pub use call::ValidateError;
@@ -46,3 +48,4 @@ pub use slots::{Slot, Slots};
 pub use state::Services;
 pub use status::{PluginState, PluginStatus, Refusal};
 pub use toolchain::{ToolchainError, build_components};
+pub use watcher::Watcher;
