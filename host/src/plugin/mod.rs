@@ -21,6 +21,7 @@ mod registry;
 mod release;
 mod routes;
 mod services;
+mod signature;
 mod slots;
 mod state;
 mod status;
@@ -38,12 +39,13 @@ pub use grants::{Grants, HttpGrant, SecretGrant, TopicPattern, TransitionGrant};
 pub use limits::Limits;
 pub use manifest::{Manifest, ManifestError};
 pub use registry::{Registry, RouteClash};
-pub use release::{Release, ReleaseError, ReleaseFacts};
+pub use release::{Interfaces, Release, ReleaseError, ReleaseFacts};
 pub use routes::Routes;
 pub use services::{
     CheckpointError, Checkpoints, Messaging, OutgoingMessage, PaymentTerms, PublishError,
     SecretSource, ServiceError, SignError, SignRequest, Signer, Work,
 };
+pub use signature::{KeyError, SIGNATURE_BYTES_MAX, SIGNATURE_FILE, SignatureError, TrustedKeys};
 pub use slots::{Slot, Slots};
 pub use state::Services;
 pub use status::{PluginState, PluginStatus, Refusal};

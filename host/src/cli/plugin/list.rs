@@ -2,15 +2,15 @@
 
 use serde_json::Value;
 
-use super::super::client::Client;
+use super::super::client::{Client, ClientArgs};
 use super::super::error::CliError;
 use super::super::output::{cell, print, print_json, table};
 
 /// # Errors
 /// The host refused, or cannot be reached.
-pub(super) async fn run(client: &Client, json: bool) -> Result<(), CliError> {
-    let plugins = client.get(&["plugins"], &[]).await?;
-    if json { print_json(&plugins) } else { print(&for_people(&plugins)) }
+pub(super) async fn run(args: &ClientArgs) -> Result<(), CliError> {
+    let plugins = Client::new(args)?.get(&["plugins"], &[]).await?;
+    if args.json { print_json(&plugins) } else { print(&for_people(&plugins)) }
 }
 
 fn for_people(plugins: &Value) -> String {
