@@ -61,8 +61,6 @@ enum Command {
     Withdrawals(withdrawals::WithdrawalsArgs),
     /// Look at the outbox events of a running host, hand some in, replay them, give them up
     Events(events::EventsArgs),
-    /// Look at the plugins of a running host
-    Plugin(plugin::PluginArgs),
     /// Look at the routes of a running host, and pause them on all hosts
     Routes(routes::RoutesArgs),
     /// Fetch plugins, and hand them on
@@ -108,7 +106,6 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Keystore(args) => keystore::run(args).await,
         Command::Withdrawals(args) => withdrawals::run(args).await,
         Command::Events(args) => events::run(args).await,
-        Command::Plugin(args) => plugin::run(args).await,
         Command::Routes(args) => routes::run(args).await,
         Command::Plugin(args) => plugin::run(args).await,
         Command::Migrate(args) => migrate::run(args).await,

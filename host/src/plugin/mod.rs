@@ -7,6 +7,7 @@
 mod admission;
 mod artifact;
 mod bindings;
+mod cache;
 mod call;
 mod contract;
 mod egress;

@@ -20,7 +20,6 @@ use super::manifest::{Manifest, ManifestError};
 use super::slots::Slots;
 use super::state::CallState;
 
-
 /// A loaded release, ready to be called.
 pub struct Release {
     /// Its plugin's, from when it becomes live.
