@@ -46,7 +46,7 @@ pub use services::{
     CheckpointError, Checkpoints, Messaging, OutgoingMessage, PaymentTerms, PublishError,
     SecretSource, ServiceError, SignError, SignRequest, Signer, Work,
 };
-pub use signature::{KeyError, SIGNATURE_BYTES_MAX, SIGNATURE_FILE, SignatureError, TrustedKeys};
+pub use signature::{KeyError, SIGNATURE_FILE, SignatureError, TrustedKeys};
 pub use slots::{Slot, Slots};
 pub use state::Services;
 pub use status::{PluginState, PluginStatus, Refusal};
