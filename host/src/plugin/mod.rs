@@ -7,6 +7,7 @@
 mod admission;
 mod artifact;
 mod bindings;
+mod cache;
 mod call;
 mod contract;
 mod egress;
@@ -28,6 +29,8 @@ mod status;
 #[cfg(test)]
 pub(crate) mod tests;
 mod toolchain;
+mod watcher;
+mod words;
 
 pub use admission::{Admission, Candidate};
 pub use call::ValidateError;
@@ -50,3 +53,4 @@ pub use slots::{Slot, Slots};
 pub use state::Services;
 pub use status::{PluginState, PluginStatus, Refusal};
 pub use toolchain::{ToolchainError, build_components};
+pub use watcher::Watcher;

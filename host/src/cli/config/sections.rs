@@ -30,6 +30,8 @@ pub struct PluginsConfig {
     pub dir: PathBuf,
     /// Precompiled artifacts. Trusted: only the host may write it.
     pub cache_dir: PathBuf,
+    /// How long a replaced release may go on with what it has in hand.
+    pub drain: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -166,8 +168,9 @@ pub(super) fn read_plugins(root: &mut Section<'_>) -> PluginsConfig {
         let why = "lies inside plugins.dir, where others may write: put it elsewhere";
         section.error("cache_dir", why);
     }
+    let drain = section.duration("drain", seconds(60), seconds(0)..=seconds(3_600));
     section.finish();
-    PluginsConfig { dir, cache_dir }
+    PluginsConfig { dir, cache_dir, drain }
 }
 
 pub(super) fn read_dispatch(root: &mut Section<'_>) -> DispatchConfig {

@@ -2,6 +2,7 @@
 
 mod calls;
 mod components;
+mod contract;
 mod egress;
 mod fakes;
 mod functions;
@@ -14,3 +15,5 @@ mod registry;
 mod routes;
 mod server;
 pub(crate) mod wat;
+#[cfg(unix)]
+mod watching;
