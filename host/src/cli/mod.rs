@@ -15,6 +15,7 @@ mod logging;
 mod migrate;
 mod output;
 mod routes;
+mod secret_source;
 pub mod serve;
 mod stop_signals;
 mod store_args;

@@ -51,6 +51,7 @@ pub async fn run(args: ServeArgs) -> Result<(), CliError> {
         confirmation_poll: poll.unwrap_or(RPC_TIMEOUT),
         broker,
         secrets: config.secrets,
+        audit: config.audit,
         dispatch: config.dispatch,
         retention: config.retention,
     })

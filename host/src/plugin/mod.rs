@@ -16,6 +16,7 @@ mod manifest;
 mod receipt;
 mod registry;
 mod release;
+mod secrecy;
 mod services;
 mod state;
 #[cfg(test)]
@@ -23,8 +24,12 @@ pub(crate) mod tests;
 mod toolchain;
 
 pub use call::ValidateError;
+pub use egress::{AuditFile, AuditLog, Outbound, Resolver, SystemResolver};
 pub use engine::{EngineError, SandboxEngine};
-pub use grants::{Grants, HttpGrant, SecretGrant, TopicPattern, TransitionGrant};
+pub use grants::{
+    ClientIdentity, GrantError, Grants, HttpGrant, Origin, PemSource, SecretGrant, TopicPattern,
+    TransitionGrant, Wanted,
+};
 pub use limits::Limits;
 pub use manifest::{Manifest, ManifestError};
 pub use registry::{FolderError, Registry, RouteClash, Routes};

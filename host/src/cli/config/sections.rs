@@ -299,25 +299,6 @@ pub(super) fn read_broker(root: &mut Section<'_>) -> BrokerConfig {
     config
 }
 
-/// `NAME = { env = "…" }` or `NAME = { file = "…" }`: never the secret itself.
-pub(super) fn read_secrets(root: &mut Section<'_>) -> BTreeMap<String, Redacted> {
-    let mut secrets = BTreeMap::new();
-    for (name, mut section) in root.section("secrets").named_sections() {
-        let given = (section.has("env"), section.has("file"));
-        let from_variable = section.secret_variable("env");
-        let from_file = section.secret_file("file");
-        if given.0 == given.1 {
-            let one = "needs either env = \"VARIABLE\" or file = \"path\"";
-            section.context().error(section.place(), &format!("secrets.{name}"), one);
-        }
-        section.finish();
-        if let Some(secret) = from_variable.or(from_file) {
-            secrets.insert(name, secret);
-        }
-    }
-    secrets
-}
-
 pub(super) fn read_log(root: &mut Section<'_>) -> LogConfig {
     let mut section = root.section("log");
     let default = LogConfig::default();

@@ -1,8 +1,12 @@
 //! The plugin host through its public door: real components, and services that remember.
 
+mod audit;
 mod calls;
 mod components;
 mod egress;
+mod egress_dns;
+mod egress_hostile;
+mod egress_tls;
 mod fakes;
 mod functions;
 mod judgement;
@@ -11,5 +15,6 @@ mod loading;
 mod outcomes;
 mod precompiled;
 mod routes;
+mod secrecy;
 mod server;
 pub(crate) mod wat;
