@@ -14,6 +14,7 @@ mod limits;
 mod loading;
 mod outcomes;
 mod precompiled;
+mod registry;
 mod routes;
 mod secrecy;
 mod server;
