@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::error::CliError;
 use crate::domain::{Flow, WithdrawalStatus};
-use crate::plugin::{Admission, Registry, Routes, SandboxEngine, Watcher};
+use crate::plugin::{Admission, Registry, Routes, SandboxEngine, TrustedKeys, Watcher};
 
 /// Where plugins lie, and how they are replaced.
 pub(super) struct PluginsPlan<'a> {
@@ -15,6 +15,8 @@ pub(super) struct PluginsPlan<'a> {
     pub(super) cache: &'a Path,
     /// How long a replaced release may go on with what it has in hand.
     pub(super) drain: Duration,
+    /// If set, one of these keys must have signed each component.
+    pub(super) trusted: Option<TrustedKeys>,
 }
 
 /// Loads what lies in the folder. The watcher follows it, once it is run.
@@ -24,7 +26,8 @@ pub(super) async fn open_plugins(
     flow: &Flow,
 ) -> Result<(Arc<Registry>, Watcher), CliError> {
     let registry = Arc::new(Registry::new(Routes::default()).with_drain(plan.drain));
-    let admission = Admission::new(engine.clone(), Some(plan.cache.to_owned()));
+    let admission = Admission::new(engine.clone(), Some(plan.cache.to_owned()))
+        .requiring_signature(plan.trusted.clone());
     let folder = plan.folder.to_owned();
     let watcher = Watcher::start(folder, Arc::new(admission), Arc::clone(&registry)).await;
     let watcher = watcher.map_err(|error| {

@@ -50,11 +50,13 @@ pub async fn run(args: ServeArgs) -> Result<(), CliError> {
             folder: &config.plugins.dir,
             cache: &config.plugins.cache_dir,
             drain: config.plugins.drain,
+            trusted: config.plugins.require_signature,
         },
         networks,
         confirmation_poll: poll.unwrap_or(RPC_TIMEOUT),
         broker,
         secrets: config.secrets,
+        audit: config.audit,
         dispatch: config.dispatch,
         retention: config.retention,
     })

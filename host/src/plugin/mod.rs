@@ -21,6 +21,7 @@ mod receipt;
 mod registry;
 mod release;
 mod routes;
+mod secrecy;
 mod services;
 mod signature;
 mod slots;
@@ -34,9 +35,13 @@ mod words;
 
 pub use admission::{Admission, Candidate};
 pub use call::ValidateError;
+pub use egress::{AuditFile, AuditLog, Outbound, Resolver, SystemResolver};
 pub use engine::{EngineError, SandboxEngine};
 pub use folder::{FolderError, read_candidate};
-pub use grants::{Grants, HttpGrant, SecretGrant, TopicPattern, TransitionGrant};
+pub use grants::{
+    ClientIdentity, GrantError, Grants, HttpGrant, Origin, PemSource, SecretGrant, TopicPattern,
+    TransitionGrant, Wanted,
+};
 pub use limits::Limits;
 pub use manifest::{Manifest, ManifestError};
 #[cfg(fuzzing)]
