@@ -5,16 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use wasmtime::component::ResourceTableError;
 use wasmtime::{PoolConcurrencyLimitError, Store};
+use wasmtime_wasi::I32Exit;
 
 use super::bindings::exported::handler::{Event, Failure, Receipt as GuestReceipt};
 use super::bindings::imported::log::Level;
 use super::bindings::imported::types::Finding;
 use super::engine::SandboxEngine;
+use super::limits::{LimitReached, size};
 use super::receipt;
 use super::release::{Release, ReleaseError};
 use super::services::Work;
-use super::state::{CallFacts, CallState, Services};
+use super::state::{CallFacts, CallState, RESOURCES_MAX, Services};
+use super::targets::TargetReports;
 use crate::domain::{EventState, OutboxEvent, Outcome, WithdrawalRequest};
 
 /// A reason longer than this is cut.
@@ -38,6 +42,25 @@ struct Aborted {
 }
 
 impl Aborted {
+    /// For this reason, and with what its host functions know by now.
+    fn of(facts: &CallFacts, reason: String) -> Self {
+        Self {
+            reason: with_notes(facts, reason),
+            outcome_unknown: facts.may_have_sent(),
+            not_begun: false,
+            store_away: facts.store_was_away(),
+        }
+    }
+
+    fn not_begun() -> Self {
+        Self {
+            reason: "the pool of instances is full".to_owned(),
+            outcome_unknown: false,
+            not_begun: true,
+            store_away: false,
+        }
+    }
+
     fn into_outcome(self) -> Outcome {
         let Self { reason, outcome_unknown, not_begun, store_away } = self;
         if not_begun {
@@ -72,6 +95,17 @@ impl Release {
         event: &OutboxEvent,
         services: &Services,
     ) -> Outcome {
+        self.attempt_reporting(engine, event, services, &Arc::default()).await
+    }
+
+    /// The same, and what it showed of its targets.
+    pub async fn attempt_reporting(
+        &self,
+        engine: &SandboxEngine,
+        event: &OutboxEvent,
+        services: &Services,
+        targets: &Arc<TargetReports>,
+    ) -> Outcome {
         let EventState::Processing(lease) = &event.state else {
             return Outcome::Reject { reason: "the host does not hold this event".into() };
         };
@@ -82,17 +116,18 @@ impl Release {
         };
         let limits = &self.facts.manifest.limits;
         if event.payload.len() > limits.payload {
-            let reason = format!("payload limit of {} bytes reached", limits.payload);
+            let (max, given) = (size(limits.payload as u64), event.payload.len());
+            let reason = format!("payload limit {max} reached: {given} bytes given");
             return Outcome::Reject { reason };
         }
         if event.outcome_unknown && self.reconciles() {
-            match self.reconcile(engine, event, work, services).await {
+            match self.reconcile(engine, event, work, (services, targets)).await {
                 Ok(Finding::Happened(receipt)) => return self.receive(event, receipt),
                 Ok(Finding::DidNotHappen) => {}
                 Err(outcome) => return outcome,
             }
         }
-        match self.handle(engine, event, work, services).await {
+        match self.handle(engine, event, work, (services, targets)).await {
             Ok(receipt) => self.receive(event, receipt),
             Err(outcome) => outcome,
         }
@@ -103,9 +138,10 @@ impl Release {
         engine: &SandboxEngine,
         event: &OutboxEvent,
         work: Work,
-        services: &Services,
+        (services, targets): (&Services, &Arc<TargetReports>),
     ) -> Result<GuestReceipt, Outcome> {
-        let facts = self.call_facts(work, services, event, event.idempotency_key.to_string());
+        let facts =
+            self.call_facts(work, (services, targets), event, event.idempotency_key.to_string());
         let record = guest_event(event);
         let answer = self
             .call(engine, &facts, async |instance, store| {
@@ -122,13 +158,13 @@ impl Release {
         engine: &SandboxEngine,
         event: &OutboxEvent,
         work: Work,
-        services: &Services,
+        (services, targets): (&Services, &Arc<TargetReports>),
     ) -> Result<Finding, Outcome> {
         let Some(reconciler) = &self.exports.reconciler else { return Ok(Finding::DidNotHappen) };
         // Keys of its own, new ones with each attempt: a target that answers a key as it did before
         // would answer with what was true then.
         let key = format!("{}-reconcile-{}", event.idempotency_key, attempt_number(event));
-        let facts = self.call_facts(work, services, event, key);
+        let facts = self.call_facts(work, (services, targets), event, key);
         let record = guest_event(event);
         // Whatever goes wrong while it looks, the earlier outcome is as unknown as before.
         let unknown = |outcome| match outcome {
@@ -213,16 +249,17 @@ impl Release {
     fn call_facts(
         &self,
         work: Work,
-        services: &Services,
+        (services, targets): (&Services, &Arc<TargetReports>),
         event: &OutboxEvent,
         idempotency_key: String,
     ) -> Arc<CallFacts> {
-        Arc::new(CallFacts::new(
+        let facts = CallFacts::new(
             Arc::clone(&self.facts),
             Some((work, services.clone())),
             idempotency_key,
             event.traceparent.clone(),
-        ))
+        );
+        Arc::new(facts.reporting_to(targets))
     }
 
     /// Runs one export in a fresh instance, within all limits. Cancel-safe: dropping it drops the
@@ -237,43 +274,49 @@ impl Release {
         ) -> wasmtime::Result<T>,
     ) -> Result<T, Aborted> {
         let _place = engine.place(self.weight).await;
+        let run = engine.turns().take(&self.account, self.run(engine, facts, export));
+        // A panic in a host function must end this call, and not the host.
+        AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|_| {
+            Err(Aborted::of(facts, "the host panicked during the call".to_owned()))
+        })
+    }
+
+    /// The call itself. The instance goes when it returns.
+    async fn run<T>(
+        &self,
+        engine: &SandboxEngine,
+        facts: &Arc<CallFacts>,
+        export: impl AsyncFnOnce(
+            wasmtime::component::Instance,
+            &mut Store<CallState>,
+        ) -> wasmtime::Result<T>,
+    ) -> Result<T, Aborted> {
+        let limits = &facts.release.manifest.limits;
         let mut store = Store::new(engine.get(), CallState::new(Arc::clone(facts)));
-        store.limiter(|state| &mut state.memory);
+        store.limiter(|state| &mut state.guard);
         // Gives the thread back at each tick, so that a guest that spins stops nobody, and the
         // time-out below is noticed.
         store.set_epoch_deadline(1);
         store.epoch_deadline_async_yield_and_update(1);
-        // What a call may make the host copy for it at most.
-        store.set_hostcall_fuel(super::limits::Limits::BYTES_MAX * 2);
+        store.set_hostcall_fuel(limits.hand_over_bytes());
+        // The guest's own handles, beside the host's: each costs the host a few bytes.
+        store.set_max_component_handles(RESOURCES_MAX * 4);
 
-        let timeout = facts.release.manifest.limits.timeout;
         let run = async {
             let instance = self.instance.instantiate_async(&mut store).await?;
             export(instance, &mut store).await
         };
-        // A panic in a host function must end this call, and not the host.
-        let run = AssertUnwindSafe(tokio::time::timeout(timeout, run)).catch_unwind();
-        let reason = match run.await {
-            Ok(Ok(Ok(answer))) => {
-                log_printed(facts, &store);
-                return Ok(answer);
+        let ended = match tokio::time::timeout(limits.timeout, run).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) if error.is::<PoolConcurrencyLimitError>() => Err(Aborted::not_begun()),
+            Ok(Err(error)) => Err(Aborted::of(facts, stop_reason(&store, &error))),
+            Err(_) => {
+                let limit = limits.timeout.as_millis();
+                Err(Aborted::of(facts, format!("time limit {limit}ms reached")))
             }
-            Ok(Ok(Err(error))) => trap_reason(&store, &error),
-            Ok(Err(_)) => Ok(format!("time limit {}ms reached", timeout.as_millis())),
-            Err(_) => Ok("the host panicked during the call".to_owned()),
         };
         log_printed(facts, &store);
-        Err(match reason {
-            Ok(reason) => Aborted {
-                reason: with_notes(facts, reason),
-                outcome_unknown: facts.may_have_sent(),
-                not_begun: false,
-                store_away: facts.store_was_away(),
-            },
-            Err(reason) => {
-                Aborted { reason, outcome_unknown: false, not_begun: true, store_away: false }
-            }
-        })
+        ended
     }
 
     /// Takes a receipt, after checking it against the grants. What does not fit is `unknown`: the
@@ -335,22 +378,26 @@ fn spared(outcome: Outcome) -> Outcome {
     }
 }
 
-/// Why the call ended without an answer; `Err` if it never began.
-fn trap_reason(store: &Store<CallState>, error: &wasmtime::Error) -> Result<String, String> {
-    if error.is::<PoolConcurrencyLimitError>() {
-        return Err("the pool of instances is full".to_owned());
-    }
+/// Why the call ended without an answer.
+fn stop_reason(store: &Store<CallState>, error: &wasmtime::Error) -> String {
     let state = store.data();
-    if let Some(limit) = &state.memory.exceeded {
-        return Ok(limit.clone());
+    if let Some(limit) = &state.guard.exceeded {
+        return limit.clone();
+    }
+    if let Some(limit) = error.downcast_ref::<LimitReached>() {
+        return limit.to_string();
+    }
+    if let Some(ResourceTableError::Full) = error.downcast_ref::<ResourceTableError>() {
+        return format!("limit of {RESOURCES_MAX} resources a call reached");
     }
     let printed = state.printed.text();
-    let trap = match error.downcast_ref::<wasmtime::Trap>() {
-        Some(trap) => format!("the handler trapped: {trap}"),
-        None => format!("the handler was stopped: {:#}", error.root_cause()),
+    let trap = match (error.downcast_ref::<wasmtime::Trap>(), error.downcast_ref::<I32Exit>()) {
+        (Some(trap), _) => format!("the handler trapped: {trap}"),
+        (None, Some(exit)) => format!("the handler exited with {} and gave no answer", exit.0),
+        (None, None) => format!("the handler was stopped: {:#}", error.root_cause()),
     };
     // What a panicking guest printed last says more than the trap.
-    Ok(if printed.is_empty() { trap } else { cut(&format!("{trap}; it printed: {printed}")) })
+    if printed.is_empty() { trap } else { cut(&format!("{trap}; it printed: {printed}")) }
 }
 
 fn log_printed(facts: &CallFacts, store: &Store<CallState>) {

@@ -7,6 +7,7 @@
 mod artifact;
 mod bindings;
 mod call;
+mod census;
 mod egress;
 mod engine;
 mod functions;
@@ -18,9 +19,11 @@ mod registry;
 mod release;
 mod services;
 mod state;
+mod targets;
 #[cfg(test)]
 pub(crate) mod tests;
 mod toolchain;
+mod turns;
 
 pub use call::ValidateError;
 pub use engine::{EngineError, SandboxEngine};
@@ -34,4 +37,5 @@ pub use services::{
     SecretSource, ServiceError, SignError, SignRequest, Signer, Work,
 };
 pub use state::Services;
+pub use targets::TargetReports;
 pub use toolchain::{ToolchainError, build_components};

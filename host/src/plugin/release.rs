@@ -10,11 +10,14 @@ use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 
 use super::artifact;
 use super::bindings::{Everything, exported};
+use super::census::{self, CensusError};
 use super::egress::{self, EgressClient};
 use super::engine::SandboxEngine;
-use super::limits::Limits;
+use super::functions::bounds;
+use super::limits::{Limits, size};
 use super::manifest::{Manifest, ManifestError};
 use super::state::CallState;
+use super::turns::Account;
 
 /// A component larger than this is not read.
 pub(super) const COMPONENT_BYTES_MAX: u64 = 64 << 20;
@@ -40,6 +43,8 @@ pub struct Release {
     pub(super) judgements: Semaphore,
     /// How many places of the pool an instance takes.
     pub(super) weight: u32,
+    /// What its long calls owe to brief ones.
+    pub(super) account: Account,
     pub(super) facts: Arc<ReleaseFacts>,
     pub(super) instance: InstancePre<CallState>,
     pub(super) exports: Exports,
@@ -153,6 +158,7 @@ impl Release {
     ) -> Result<Self, ReleaseError> {
         let plugin = manifest.name.clone();
         check_header(&plugin, wasm)?;
+        check_census(&plugin, wasm)?;
         let digest = hexadecimal(&Sha256::digest(wasm));
         let component = artifact::load(engine.get(), cache, &digest, wasm)
             .map_err(|cause| ReleaseError::Invalid { plugin: plugin.clone(), cause })?;
@@ -174,7 +180,8 @@ impl Release {
         let concurrency = facts.manifest.limits.concurrency;
         let slots = Arc::new(Semaphore::new(concurrency));
         let judgements = Semaphore::new(concurrency);
-        Ok(Self { slots, judgements, weight, facts: Arc::new(facts), instance, exports })
+        let (account, facts) = (Account::default(), Arc::new(facts));
+        Ok(Self { slots, judgements, weight, account, facts, instance, exports })
     }
 }
 
@@ -203,6 +210,18 @@ fn check_header(plugin: &str, wasm: &[u8]) -> Result<(), ReleaseError> {
         _ => "its first bytes are not those of WebAssembly",
     };
     Err(ReleaseError::NoComponent { plugin: plugin.to_owned(), what })
+}
+
+/// Refuses what a compiler would take too long for.
+fn check_census(plugin: &str, wasm: &[u8]) -> Result<(), ReleaseError> {
+    let plugin = || plugin.to_owned();
+    census::check(wasm).map_err(|error| match error {
+        CensusError::TooMuch(what) => ReleaseError::TooHungry { plugin: plugin(), what },
+        CensusError::Unreadable => ReleaseError::Invalid {
+            plugin: plugin(),
+            cause: "its sections are torn, or of a kind that this host does not know".into(),
+        },
+    })
 }
 
 fn check_imports(
@@ -262,15 +281,18 @@ fn check_resources(component: &Component, manifest: &Manifest) -> Result<u32, Re
         }
     }
     let elements = needed.max_initial_table_size.unwrap_or(0);
-    if elements > Limits::TABLE_ELEMENTS as u64 {
-        let max = Limits::TABLE_ELEMENTS;
-        return Err(hungry(format!("a table of {elements} elements; it may have {max}")));
+    let max = manifest.limits.table_elements;
+    if elements > max as u64 {
+        return Err(hungry(format!(
+            "a table of {elements} elements; limits.table_elements of its manifest allows {max}"
+        )));
     }
     let memory = needed.max_initial_memory_size.unwrap_or(0).saturating_mul(64 << 10);
     if memory > manifest.limits.memory as u64 {
         return Err(hungry(format!(
-            "{memory} bytes of memory at once; limits.memory of its manifest allows {}",
-            manifest.limits.memory
+            "{} of memory at once; limits.memory of its manifest allows {}",
+            size(memory),
+            size(manifest.limits.memory as u64)
         )));
     }
     Ok(SandboxEngine::weight(needed.num_memories, needed.num_tables))
@@ -280,6 +302,7 @@ fn link(engine: &SandboxEngine, component: &Component) -> wasmtime::Result<Insta
     let mut linker = Linker::new(engine.get());
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    bounds::add_to_linker(&mut linker)?;
     Everything::add_to_linker::<_, HasSelf<CallState>>(&mut linker, |state| state)?;
     linker.instantiate_pre(component)
 }

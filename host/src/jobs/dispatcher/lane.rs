@@ -7,6 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
 
 use super::attempt::Attempt;
+use super::breakers::Admission;
 use super::gate::Places;
 use super::limits::TypeLimits;
 use super::{JOB, Shared};
@@ -25,6 +26,9 @@ const GIVEN_BACK_PAUSE: Duration = Duration::from_millis(50);
 
 /// The shortest pause of a lane whose rate leaves no room: more often is no use to anybody.
 const LIMITED_PAUSE_MIN: Duration = Duration::from_millis(1);
+
+/// How long a lane waits whose plugin has all in hand that its breaker lets it.
+const SHARE_PAUSE: Duration = Duration::from_millis(20);
 
 /// How long an event waits that no plugin selects. A plugin that does may come any time.
 const UNSELECTED_PAUSE: Duration = Duration::from_secs(60);
@@ -157,10 +161,20 @@ impl Lane {
             return None;
         }
         // Not within the line above: a claim on its way must not be dropped.
-        Some(match slots {
-            Some((release, slots)) => self.claim(&release, slots).await,
-            None => Ok(Pass::NoRoute),
-        })
+        let Some((release, mut slots)) = slots else { return Some(Ok(Pass::NoRoute)) };
+        match self.shared.breakers.admit(release.manifest()).await {
+            Admission::All => {}
+            Admission::UpTo(most) => {
+                let all = release.manifest().limits.concurrency;
+                let free = release.slots().available_permits() + slots.len();
+                slots.truncate(most.saturating_sub(all.saturating_sub(free)));
+                if slots.is_empty() {
+                    return Some(Ok(Pass::Limited(SHARE_PAUSE)));
+                }
+            }
+            Admission::Wait(wait) => return Some(Ok(Pass::Limited(wait))),
+        }
+        Some(self.claim(&release, slots).await)
     }
 
     /// Waits for a slot of the plugin that has most of them free, and takes what else is free. Half
@@ -232,7 +246,16 @@ impl Lane {
             let EventState::Processing(lease) = &event.state else { continue };
             let lease = LeaseRef { event: event.id, token: lease.token };
             match routes.route(&event.event_type, &event.payload) {
-                None => self.postpone(event, lease, release).await,
+                None => {
+                    let reason = format!("no plugin for {} selects its payload", event.event_type);
+                    self.postpone(event, lease, release, UNSELECTED_PAUSE, reason).await;
+                }
+                Some(chosen) if self.is_shut(chosen, release).is_some() => {
+                    let wait = self.is_shut(chosen, release).unwrap_or(UNSELECTED_PAUSE);
+                    let plugin = &chosen.manifest().name;
+                    let reason = format!("a breaker of {plugin} is open");
+                    self.postpone(event, lease, chosen, wait, reason).await;
+                }
                 Some(chosen) => match Self::slot(chosen, release, &mut slots) {
                     Some(slot) => self.start(event, lease, Arc::clone(chosen), slot),
                     None => given_back.push(lease),
@@ -264,22 +287,32 @@ impl Lane {
         Some(Slot { _plugin: plugin, ..slot })
     }
 
-    /// Puts an event off that no plugin of its type selects: given back at once, enough of them
+    /// Whether a plugin that shares the type with the one that was admitted must wait.
+    fn is_shut(&self, chosen: &Arc<Release>, admitted: &Arc<Release>) -> Option<Duration> {
+        if Arc::ptr_eq(chosen, admitted) {
+            return None;
+        }
+        self.shared.breakers.shut(chosen.manifest())
+    }
+
+    /// Puts an event off that no plugin of its type takes now: given back at once, enough of them
     /// would be all that this lane ever claims.
-    async fn postpone(&self, event: OutboxEvent, lease: LeaseRef, claimed_for: &Release) {
-        let reason = format!("no plugin for {} selects its payload", event.event_type);
+    async fn postpone(
+        &self,
+        event: OutboxEvent,
+        lease: LeaseRef,
+        release: &Release,
+        after: Duration,
+        reason: String,
+    ) {
         let settlement = Settlement {
             lease,
             aggregate: event.aggregate,
             event_type: event.event_type,
-            decision: Decision::Postpone {
-                after: UNSELECTED_PAUSE,
-                reason,
-                outcome_unknown: event.outcome_unknown,
-            },
+            decision: Decision::Postpone { after, reason, outcome_unknown: event.outcome_unknown },
             attempt: AttemptRecord {
                 number: event.attempt_count.saturating_add(1),
-                plugin: claimed_for.manifest().name.clone(),
+                plugin: release.manifest().name.clone(),
                 release_digest: String::new(),
                 started_at: std::time::SystemTime::now().into(),
                 duration: Duration::ZERO,

@@ -16,6 +16,7 @@ use url::Url;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::super::egress::DialError;
+use super::super::limits::size;
 use super::super::state::CallFacts;
 
 /// How long a denied guest may go on writing before it gets the answer.
@@ -28,7 +29,15 @@ pub(crate) struct Egress {
 
 type Answer = (Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>);
 
+/// What one write of a guest into a body holds at most. Two of them are kept of a body that nobody
+/// takes, and a guest may have hundreds of such bodies.
+const BODY_CHUNK_BYTES: usize = 16 << 10;
+
 impl WasiHttpHooks for Egress {
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_CHUNK_BYTES
+    }
+
     fn send_request(
         &mut self,
         request: Request<WasiBody>,
@@ -39,7 +48,14 @@ impl WasiHttpHooks for Egress {
         Box::new(async move {
             let mut request = request;
             match admit(&facts, &mut request) {
-                Ok(()) => send(&facts, bounded(&facts, request), options.unwrap_or_default()).await,
+                Ok(()) => {
+                    let target = target_of(request.uri());
+                    facts.targets.asked(&target);
+                    let answer =
+                        send(&facts, bounded(&facts, request), options.unwrap_or_default()).await;
+                    report(&facts, &target, &answer);
+                    answer
+                }
                 Err(error) => {
                     let bytes_max = facts.release.manifest.limits.request_body;
                     // Whoever writes for longer than this gets the reason all the same.
@@ -49,6 +65,27 @@ impl WasiHttpHooks for Egress {
                 }
             }
         })
+    }
+}
+
+/// Host and port: whose breaker it is.
+fn target_of(uri: &http::Uri) -> String {
+    let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+    format!("{}:{port}", uri.host().unwrap_or_default().to_ascii_lowercase())
+}
+
+/// What the answer says of its target. Overloaded and broken ones answer too.
+fn report(facts: &CallFacts, target: &str, answer: &Result<Answer, Error>) {
+    match answer {
+        Ok((head, _)) if head.status().is_server_error() || head.status().as_u16() == 429 => {}
+        Ok(_) => facts.targets.answered(target),
+        // The policy's own refusals, and limits of the guest's.
+        Err(
+            Error::HttpRequestDenied
+            | Error::DestinationIpProhibited
+            | Error::HttpRequestBodySize(_),
+        ) => facts.targets.spared(target),
+        Err(_) => {}
     }
 }
 
@@ -218,7 +255,7 @@ impl BoundedBody {
             Side::Answer => ("an answer's", limits.response_body, Error::HttpResponseBodySize),
         };
         // Not every guest passes the reason on.
-        self.facts.note(format!("limit of {max} bytes of {whose} body reached"));
+        self.facts.note(format!("limit {} of {whose} body reached", size(max)));
         error(Some(max))
     }
 }

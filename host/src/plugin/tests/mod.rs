@@ -1,10 +1,12 @@
 //! The plugin host through its public door: real components, and services that remember.
 
+mod bounds;
 mod calls;
 mod components;
 mod egress;
 mod fakes;
 mod functions;
+mod hostile;
 mod judgement;
 mod limits;
 mod loading;
