@@ -5,15 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use wasmtime::component::ResourceTableError;
 use wasmtime::{PoolConcurrencyLimitError, Store};
-use wasmtime_wasi::I32Exit;
 
+use super::aborted::{Aborted, STORE_AWAY_WAIT, cut, log_printed, stop_reason, with_notes};
 use super::bindings::exported::handler::{Event, Failure, Receipt as GuestReceipt};
-use super::bindings::imported::log::Level;
 use super::bindings::imported::types::Finding;
 use super::engine::SandboxEngine;
-use super::limits::{LimitReached, size};
+use super::limits::size;
 use super::receipt;
 use super::release::{Release, ReleaseError};
 use super::services::Work;
@@ -21,59 +19,8 @@ use super::state::{CallFacts, CallState, RESOURCES_MAX, Services};
 use super::targets::TargetReports;
 use crate::domain::{EventState, OutboxEvent, Outcome, WithdrawalRequest};
 
-/// A reason longer than this is cut.
-const REASON_BYTES_MAX: usize = 2 << 10;
-/// How long an event waits for a place in a full pool of instances.
-const POOL_FULL_WAIT: Duration = Duration::from_millis(100);
-/// How long an event waits after the host's store was away while its handler worked.
-const STORE_AWAY_WAIT: Duration = Duration::from_secs(1);
 /// A judgement only computes, and somebody waits for it: the longest wait, for a place included.
 const VALIDATE_WITHIN: Duration = Duration::from_secs(5);
-
-/// How a call ended that gave no answer.
-struct Aborted {
-    reason: String,
-    /// Whether something may have left the host before.
-    outcome_unknown: bool,
-    /// It never ran, for want of a place.
-    not_begun: bool,
-    /// It waited for the host's store, or could not do without it.
-    store_away: bool,
-}
-
-impl Aborted {
-    /// For this reason, and with what its host functions know by now.
-    fn of(facts: &CallFacts, reason: String) -> Self {
-        Self {
-            reason: with_notes(facts, reason),
-            outcome_unknown: facts.may_have_sent(),
-            not_begun: false,
-            store_away: facts.store_was_away(),
-        }
-    }
-
-    fn not_begun() -> Self {
-        Self {
-            reason: "the pool of instances is full".to_owned(),
-            outcome_unknown: false,
-            not_begun: true,
-            store_away: false,
-        }
-    }
-
-    fn into_outcome(self) -> Outcome {
-        let Self { reason, outcome_unknown, not_begun, store_away } = self;
-        if not_begun {
-            Outcome::Interrupted { reason, after: POOL_FULL_WAIT, outcome_unknown: false }
-        } else if store_away {
-            Outcome::Interrupted { reason, after: STORE_AWAY_WAIT, outcome_unknown }
-        } else if outcome_unknown {
-            Outcome::Unknown { reason }
-        } else {
-            Outcome::Retry { reason, after: None }
-        }
-    }
-}
 
 /// Why a plugin's judgement could not be had, or what it was.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -114,6 +61,7 @@ impl Release {
             token: lease.token,
             withdrawal: event.aggregate.as_withdrawal(),
         };
+        let _counted = self.call_begins();
         let limits = &self.facts.manifest.limits;
         if event.payload.len() > limits.payload {
             let (max, given) = (size(limits.payload as u64), event.payload.len());
@@ -376,47 +324,4 @@ fn spared(outcome: Outcome) -> Outcome {
         | Outcome::Reject { .. }
         | Outcome::Interrupted { .. } => outcome,
     }
-}
-
-/// Why the call ended without an answer.
-fn stop_reason(store: &Store<CallState>, error: &wasmtime::Error) -> String {
-    let state = store.data();
-    if let Some(limit) = &state.guard.exceeded {
-        return limit.clone();
-    }
-    if let Some(limit) = error.downcast_ref::<LimitReached>() {
-        return limit.to_string();
-    }
-    if let Some(ResourceTableError::Full) = error.downcast_ref::<ResourceTableError>() {
-        return format!("limit of {RESOURCES_MAX} resources a call reached");
-    }
-    let printed = state.printed.text();
-    let trap = match (error.downcast_ref::<wasmtime::Trap>(), error.downcast_ref::<I32Exit>()) {
-        (Some(trap), _) => format!("the handler trapped: {trap}"),
-        (None, Some(exit)) => format!("the handler exited with {} and gave no answer", exit.0),
-        (None, None) => format!("the handler was stopped: {:#}", error.root_cause()),
-    };
-    // What a panicking guest printed last says more than the trap.
-    if printed.is_empty() { trap } else { cut(&format!("{trap}; it printed: {printed}")) }
-}
-
-fn log_printed(facts: &CallFacts, store: &Store<CallState>) {
-    for line in store.data().printed.text().lines() {
-        facts.log(Level::Info, line);
-    }
-}
-
-fn with_notes(facts: &CallFacts, reason: String) -> String {
-    let notes = facts.notes();
-    let missing: Vec<_> = notes.iter().filter(|note| !reason.contains(note.as_str())).collect();
-    if missing.is_empty() {
-        return reason;
-    }
-    let notes: Vec<_> = missing.into_iter().map(String::as_str).collect();
-    cut(&format!("{reason} [{}]", notes.join("; ")))
-}
-
-/// A guest's text, as long as an operator reads, and on one line.
-pub(super) fn cut(text: &str) -> String {
-    super::functions::log::printable(text, REASON_BYTES_MAX)
 }

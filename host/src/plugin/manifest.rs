@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
+use sha2::{Digest, Sha256};
 
 use super::grants::{Grants, HttpGrant, SecretGrant, TransitionGrant};
 use super::limits::{Limits, RawLimits};
+use super::release::hexadecimal;
 use crate::domain::{
     BreakerPolicy, EventType, NetworkPattern, RetryPolicy, parse_duration, parse_size,
 };
@@ -16,6 +18,8 @@ use crate::domain::{
 /// A plugin's manifest, checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Manifest {
+    /// SHA-256 of its text, lower-case hexadecimal. Two releases of one component may differ in it.
+    pub digest: String,
     pub name: String,
     /// The event types that it handles; not empty, none twice.
     pub handles: Vec<EventType>,
@@ -58,7 +62,7 @@ impl Manifest {
         let invalid = |cause: String| ManifestError::Invalid { file: file.to_owned(), cause };
         let raw: RawManifest =
             toml::from_str(text).map_err(|error| invalid(error.to_string().trim_end().into()))?;
-        raw.check().map_err(invalid)
+        raw.check(text).map_err(invalid)
     }
 }
 
@@ -169,7 +173,7 @@ struct RawBreaker {
 }
 
 impl RawManifest {
-    fn check(self) -> Result<Manifest, String> {
+    fn check(self, text: &str) -> Result<Manifest, String> {
         check_name(&self.name)?;
         if self.handles.is_empty() {
             return Err("handles is empty: name at least one event type".into());
@@ -181,6 +185,7 @@ impl RawManifest {
         }
         let settings = json("settings", toml::Value::Table(self.settings))?;
         Ok(Manifest {
+            digest: hexadecimal(&Sha256::digest(text)),
             name: self.name,
             handles: self.handles,
             network: self.select.network,

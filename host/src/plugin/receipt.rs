@@ -4,9 +4,9 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
+use super::aborted::cut;
 use super::bindings::exported::handler::Receipt as GuestReceipt;
 use super::bindings::imported::types::{FollowUp, Transition};
-use super::call::cut;
 use super::grants::TransitionGrant;
 use super::limits::size;
 use super::manifest::Manifest;

@@ -20,7 +20,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How long a host has the probe; a host that died with it holds nobody up for longer.
 const PROBE_FOR: Duration = Duration::from_secs(10);
 /// What waits for a probe that another host has, or for its share, looks again after this.
-const AGAIN: Duration = Duration::from_millis(50);
+const AGAIN: Duration = Duration::from_millis(200);
 
 pub(super) struct Breakers {
     store: Arc<dyn BreakerStore>,

@@ -130,7 +130,7 @@ impl DispatcherJob {
 }
 
 /// Starts a lane for each event type that has a route, and again after each change of the routes.
-/// A lane whose route is gone ends by itself. Returns at the stop.
+/// A lane whose route is gone waits for another. Returns at the stop.
 async fn run_lanes(
     shared: &Arc<Shared>,
     settlements: &mpsc::Sender<crate::store::Settlement>,
