@@ -107,6 +107,7 @@ impl RunningHost {
             accept: Arc::clone(&store) as _,
             operate: Arc::clone(&store) as _,
             control: Arc::clone(&store) as _,
+            breakers: Arc::clone(&store) as _,
             backlog: Arc::clone(&store) as _,
             backlog_seen: backlog_seen.clone(),
             registry: Arc::clone(&registry),
@@ -129,6 +130,7 @@ impl RunningHost {
         let dispatcher = DispatcherJob {
             store: Arc::clone(&store) as _,
             limits: Arc::clone(&store) as _,
+            breakers: Arc::clone(&store) as _,
             registry,
             engine,
             services,

@@ -8,11 +8,10 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use super::bindings::exported::handler::Receipt as GuestReceipt;
 use super::bindings::imported::types::{FollowUp, Transition};
 use super::grants::TransitionGrant;
+use super::limits::size;
 use super::release::ReleaseFacts;
 use crate::domain::{Aggregate, NewEvent, OutboxEvent, Receipt, Standing};
 
-/// A receipt's detail longer than this is refused.
-const DETAIL_BYTES_MAX: usize = 64 << 10;
 /// Texts nested deeper are refused: others would parse what a guest wrote, with limits of their own.
 const JSON_DEPTH_MAX: u32 = 64;
 
@@ -29,6 +28,12 @@ pub(super) fn check(
     if follow_ups.len() > max {
         return Err(format!("limit of {max} follow-ups reached: {} given", follow_ups.len()));
     }
+    let bytes = follow_ups.iter().map(|follow_up| follow_up.payload.len()).sum::<usize>();
+    let max = release.manifest.limits.follow_ups_bytes;
+    if bytes > max {
+        let max = size(max as u64);
+        return Err(format!("limit {max} of all follow-ups reached: {bytes} bytes given"));
+    }
     let follow_ups = follow_ups
         .into_iter()
         .map(|follow_up| check_follow_up(release, event, follow_up))
@@ -38,7 +43,7 @@ pub(super) fn check(
 
 /// The detail is for people, so it is shown without secrets.
 fn check_detail(release: &ReleaseFacts, detail: String) -> Result<String, String> {
-    check_json("the receipt's detail", &detail, DETAIL_BYTES_MAX)?;
+    check_json("the receipt's detail", &detail, release.manifest.limits.detail)?;
     let redacted = match release.outbound.redactor.text(&detail) {
         Cow::Borrowed(_) => return Ok(detail),
         Cow::Owned(redacted) => redacted,
@@ -101,7 +106,8 @@ fn check_follow_up(
 
 pub(crate) fn check_json(what: &str, text: &str, bytes_max: usize) -> Result<(), String> {
     if text.len() > bytes_max {
-        return Err(format!("{what} has {} bytes; the limit is {bytes_max}", text.len()));
+        let max = size(bytes_max as u64);
+        return Err(format!("limit {max} of {what} reached: {} bytes given", text.len()));
     }
     let mut parser = serde_json::Deserializer::from_str(text);
     Nested { depth_left: JSON_DEPTH_MAX }
@@ -217,6 +223,6 @@ mod tests {
         }
         assert!(check_json("it", &nested(65), 1000).unwrap_err().contains("64 levels"));
         assert!(check_json("it", &nested(100_000), 1 << 20).unwrap_err().contains("64 levels"));
-        assert_eq!(check_json("it", "[1]", 2), Err("it has 3 bytes; the limit is 2".into()));
+        assert_eq!(check_json("it", "[1]", 2), Err("limit 2B of it reached: 3 bytes given".into()));
     }
 }

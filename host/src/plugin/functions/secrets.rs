@@ -16,6 +16,7 @@ impl Host for CallState {
             return Err(SecretError::Denied(reason));
         };
         let (_, services) = facts.working().map_err(SecretError::Unavailable)?;
+        facts.count_host_call().map_err(SecretError::Unavailable)?;
         // Asked for even where only the placeholder is given: a missing value shows at once.
         let value = services.secrets.value(&name).await;
         let value = value.map_err(|error| SecretError::Unavailable(error.to_string()))?;
