@@ -43,6 +43,15 @@ pub(crate) fn call(deed: Deed, payload: &Payload) -> Result<Receipt, Failure> {
         Deed::TellSecret => requests::tell(payload, secrets::get(text)?.as_str()),
         Deed::CallWithoutEnd => requests::without_end(&payload.url),
         Deed::Secret => Ok(done().detail(secrets::get(text)?.as_str())),
+        Deed::Hmac => {
+            let message = if payload.bytes > 0 {
+                vec![0; payload.bytes]
+            } else {
+                payload.body.clone().into()
+            };
+            let hmac = secrets::hmac_sha256(text, &message)?;
+            Ok(done().detail(hmac.iter().map(|byte| format!("{byte:02x}")).collect::<String>()))
+        }
         Deed::Publish => publish(payload),
         Deed::Save => {
             // One character a byte, and two quotation marks.
