@@ -14,3 +14,4 @@ mod partner_down;
 mod real_targets;
 mod stopping;
 mod stores;
+mod swap;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,19 +12,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::{AuditConfig, DispatchConfig, SecretConfig};
 use super::error::CliError;
+use super::host_plugins::{PluginsPlan, open_plugins};
 use super::secret_source::ConfiguredSecrets;
 use super::stop_signals::StopSignals;
 use crate::api::{self, Api, ChainJudge, MetricsText, Tokens};
 use crate::broker::Broker;
 use crate::chain::{Chains, NetworkConfig};
-use crate::domain::{Flow, HostId, WithdrawalStatus, event_types};
+use crate::domain::{Flow, HostId, event_types};
 use crate::jobs::{
     self, BacklogJob, BrokerMessaging, ChainSigner, ConfirmationJob, DispatcherJob, FailureJob,
     Metrics, Retention, RetentionJob, RetryJob, StoreCheckpoints,
 };
-use crate::plugin::{
-    AuditFile, AuditLog, Outbound, Registry, Routes, SandboxEngine, SecretSource, Services,
-};
+use crate::plugin::{AuditFile, AuditLog, Outbound, SandboxEngine, SecretSource, Services};
 use crate::store::{self, Backlog, Pooler, Store, StoreOptions, StoreUrl};
 
 /// How late a due retry may be. One statement over a partial index, so it may be asked often.
@@ -51,8 +49,7 @@ pub(super) struct HostPlan<'a> {
     pub(super) flow: Flow,
     pub(super) tokens: Tokens,
     pub(super) http: api::Limits,
-    pub(super) plugins: &'a Path,
-    pub(super) cache: &'a Path,
+    pub(super) plugins: PluginsPlan<'a>,
     pub(super) networks: Vec<NetworkConfig>,
     /// How often each network's open payments are looked at.
     pub(super) confirmation_poll: Duration,
@@ -91,8 +88,7 @@ impl RunningHost {
     async fn start_on(plan: HostPlan<'_>, store: Arc<dyn Store>) -> Result<Self, CliError> {
         let secrets: Arc<dyn SecretSource> = Arc::new(ConfiguredSecrets::new(plan.secrets));
         let engine = start_engine(Arc::clone(&secrets), plan.audit)?;
-        let registry = Arc::new(load_plugins(&engine, plan.plugins, plan.cache).await?);
-        warn_of_missing_plugins(&registry.current(), &plan.flow);
+        let (registry, watcher) = open_plugins(&engine, &plan.plugins, &plan.flow).await?;
         let chains =
             Chains::open(plan.networks, Arc::clone(&store) as _).await.map_err(|error| {
                 CliError::failed(error.to_string(), "[[networks]]", "correct the configuration")
@@ -150,7 +146,8 @@ impl RunningHost {
         };
         // Before anything is in hand: a stop that comes right after the start is one in order, too.
         let signals = StopSignals::listen();
-        let jobs = start_jobs(&store, dispatcher, &chains, duties, &stop_jobs);
+        let mut jobs = start_jobs(&store, dispatcher, &chains, duties, &stop_jobs);
+        jobs.spawn(watcher.run(stop_jobs.clone()));
         let mut api = JoinSet::new();
         api.spawn(api::serve(listener, router, stop_api.clone(), plan.dispatch.grace));
         Ok(Self { address, store, api, jobs, stop_api, stop_jobs, signals })
@@ -316,44 +313,6 @@ fn start_jobs(
         jobs.spawn(confirmation.run(Arc::clone(metrics), stop.clone()));
     }
     jobs
-}
-
-async fn load_plugins(
-    engine: &SandboxEngine,
-    folder: &Path,
-    cache: &Path,
-) -> Result<Registry, CliError> {
-    let (compiler, at) = (engine.clone(), folder.to_owned());
-    let cache = cache.to_owned();
-    // Compiling is heavy and blocking.
-    let loaded =
-        tokio::task::spawn_blocking(move || Routes::from_folder(&compiler, &at, Some(&cache)));
-    let place = folder.display().to_string();
-    let failed =
-        |what: String| CliError::failed(what, place.clone(), "correct the plugin and start again");
-    match loaded.await {
-        Ok(Ok(routes)) => {
-            for release in routes.releases() {
-                release.rehearse(engine).await.map_err(|error| failed(error.to_string()))?;
-                let manifest = release.manifest();
-                tracing::info!(plugin.name = %manifest.name, digest = release.digest(), "loaded");
-            }
-            Ok(Registry::new(routes))
-        }
-        Ok(Err(error)) => Err(failed(error.to_string())),
-        Err(error) => Err(failed(format!("the compiler failed: {error}"))),
-    }
-}
-
-/// Their events wait, and never fail, for want of a plugin; but somebody should know.
-fn warn_of_missing_plugins(routes: &Routes, flow: &Flow) {
-    for status in WithdrawalStatus::ALL {
-        for event_type in flow.event_types(status) {
-            if routes.of_type(event_type).next().is_none() {
-                tracing::warn!(%event_type, "no plugin handles this type: its events will wait as PENDING");
-            }
-        }
-    }
 }
 
 /// What the plugins' host functions rest on.

@@ -7,6 +7,7 @@
 mod admission;
 mod artifact;
 mod bindings;
+mod cache;
 mod call;
 mod contract;
 mod egress;
@@ -29,6 +30,8 @@ mod status;
 #[cfg(test)]
 pub(crate) mod tests;
 mod toolchain;
+mod watcher;
+mod words;
 
 pub use admission::{Admission, Candidate};
 pub use call::ValidateError;
@@ -41,6 +44,8 @@ pub use grants::{
 };
 pub use limits::Limits;
 pub use manifest::{Manifest, ManifestError};
+#[cfg(fuzzing)]
+pub(crate) use receipt::check_json;
 pub use registry::{Registry, RouteClash};
 pub use release::{Interfaces, Release, ReleaseError, ReleaseFacts};
 pub use routes::Routes;
@@ -53,3 +58,4 @@ pub use slots::{Slot, Slots};
 pub use state::Services;
 pub use status::{PluginState, PluginStatus, Refusal};
 pub use toolchain::{ToolchainError, build_components};
+pub use watcher::Watcher;

@@ -138,7 +138,7 @@ fn check_follow_up(
     })
 }
 
-fn check_json(what: &str, text: &str, bytes_max: usize) -> Result<(), String> {
+pub(crate) fn check_json(what: &str, text: &str, bytes_max: usize) -> Result<(), String> {
     if text.len() > bytes_max {
         return Err(format!("{what} has {} bytes; the limit is {bytes_max}", text.len()));
     }

@@ -83,7 +83,7 @@ impl Config {
     }
 
     /// Reads a file's text with an environment.
-    fn read(
+    pub(crate) fn read(
         name: String,
         text: String,
         folder: &Path,

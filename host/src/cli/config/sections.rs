@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::api::{Limits, Role, Token, Tokens};
 use crate::domain::{EventType, Flow, WithdrawalStatus, parse_size};
 use crate::jobs::Retention;
+use crate::plugin::TrustedKeys;
 use crate::store::{CLAIM_MAX, Pooler};
 
 use super::reader::Section;
@@ -30,6 +31,11 @@ pub struct PluginsConfig {
     pub dir: PathBuf,
     /// Precompiled artifacts. Trusted: only the host may write it.
     pub cache_dir: PathBuf,
+    /// How long a replaced release may go on with what it has in hand.
+    pub drain: Duration,
+    /// The public keys of minisign of which one must have signed each component; none is needed
+    /// if there is no list.
+    pub require_signature: Option<TrustedKeys>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -166,8 +172,23 @@ pub(super) fn read_plugins(root: &mut Section<'_>) -> PluginsConfig {
         let why = "lies inside plugins.dir, where others may write: put it elsewhere";
         section.error("cache_dir", why);
     }
+    let drain = section.duration("drain", seconds(60), seconds(0)..=seconds(3_600));
+    let require_signature = read_trusted_keys(&mut section);
     section.finish();
-    PluginsConfig { dir, cache_dir }
+    PluginsConfig { dir, cache_dir, drain, require_signature }
+}
+
+/// Each key is checked, so that one that is mistyped is told, and not one that signed nothing.
+fn read_trusted_keys(section: &mut Section<'_>) -> Option<TrustedKeys> {
+    let key = |text: &str| {
+        TrustedKeys::new([text]).map_err(|error| error.to_string())?;
+        Ok(text.to_owned())
+    };
+    let keys = section.list("require_signature", key)?;
+    if keys.is_empty() {
+        section.error("require_signature", "lists no key: name one, or leave it out");
+    }
+    TrustedKeys::new(keys.iter().map(String::as_str)).ok()
 }
 
 pub(super) fn read_dispatch(root: &mut Section<'_>) -> DispatchConfig {

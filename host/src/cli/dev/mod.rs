@@ -14,6 +14,7 @@ use super::DevArgs;
 use super::config::{AuditConfig, DispatchConfig, LogConfig, Redacted, SecretConfig};
 use super::error::CliError;
 use super::host::{HostPlan, RunningHost};
+use super::host_plugins::PluginsPlan;
 use super::logging::start_logging;
 use super::output::print;
 use crate::api;
@@ -79,8 +80,12 @@ async fn run_host(
         flow: Flow::default(),
         tokens: identity.tokens()?,
         http: api::Limits::default(),
-        plugins: &folder,
-        cache: &data_dir.join("plugins-cache"),
+        plugins: PluginsPlan {
+            folder: &folder,
+            cache: &data_dir.join("plugins-cache"),
+            drain: Duration::from_secs(10),
+            trusted: None,
+        },
         networks: vec![network(identity, stand_ins)?],
         confirmation_poll: CONFIRMATION_POLL,
         broker: Some(stand_ins.broker.clone()),

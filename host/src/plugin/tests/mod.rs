@@ -3,6 +3,7 @@
 mod audit;
 mod calls;
 mod components;
+mod contract;
 mod egress;
 mod egress_dns;
 mod egress_hostile;
@@ -19,3 +20,5 @@ mod routes;
 mod secrecy;
 mod server;
 pub(crate) mod wat;
+#[cfg(unix)]
+mod watching;
