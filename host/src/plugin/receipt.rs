@@ -4,12 +4,14 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
 
 use super::bindings::exported::handler::Receipt as GuestReceipt;
 use super::bindings::imported::types::{FollowUp, Transition};
 use super::grants::TransitionGrant;
 use super::limits::size;
 use super::release::ReleaseFacts;
+use super::secrecy::Redactor;
 use crate::domain::{Aggregate, NewEvent, OutboxEvent, Receipt, Standing};
 
 /// Texts nested deeper are refused: others would parse what a guest wrote, with limits of their own.
@@ -44,14 +46,50 @@ pub(super) fn check(
 /// The detail is for people, so it is shown without secrets.
 fn check_detail(release: &ReleaseFacts, detail: String) -> Result<String, String> {
     check_json("the receipt's detail", &detail, release.manifest.limits.detail)?;
-    let redacted = match release.outbound.redactor.text(&detail) {
-        Cow::Borrowed(_) => return Ok(detail),
-        Cow::Owned(redacted) => redacted,
+    let redactor = &release.outbound.redactor;
+    let redacted = match redacted_json(redactor, &detail) {
+        Some(redacted) => redacted,
+        None => detail,
     };
-    // A secret outside of a text, as a number, leaves no JSON.
-    match check_json("the receipt's detail", &redacted, usize::MAX) {
-        Ok(()) => Ok(redacted),
-        Err(_) => Ok("\"the detail held a secret\"".to_owned()),
+    // What is none of its texts, as a long number, is still in it.
+    match redactor.found_in(&redacted) {
+        None => Ok(redacted),
+        Some(secret) => Ok(Value::String(format!("the detail held {secret}")).to_string()),
+    }
+}
+
+/// The JSON without secrets, however its texts escape them; none if it holds none there.
+fn redacted_json(redactor: &Redactor, text: &str) -> Option<String> {
+    redactor.patterns()?;
+    let mut value: Value = serde_json::from_str(text).ok()?;
+    redact(redactor, &mut value).then(|| value.to_string())
+}
+
+/// Whether anything was redacted. As deep as [`JSON_DEPTH_MAX`], for it was checked before.
+fn redact(redactor: &Redactor, value: &mut Value) -> bool {
+    match value {
+        Value::String(text) => match redactor.text(text) {
+            Cow::Borrowed(_) => false,
+            Cow::Owned(redacted) => {
+                *text = redacted;
+                true
+            }
+        },
+        Value::Array(items) => {
+            items.iter_mut().fold(false, |any, item| redact(redactor, item) || any)
+        }
+        Value::Object(fields) => {
+            let mut any = false;
+            let read = std::mem::take(fields);
+            for (key, mut field) in read {
+                any = redact(redactor, &mut field) || any;
+                let shown = redactor.text(&key).into_owned();
+                any = shown != key || any;
+                fields.insert(shown, field);
+            }
+            any
+        }
+        Value::Number(_) | Value::Bool(_) | Value::Null => false,
     }
 }
 
@@ -93,8 +131,9 @@ fn check_follow_up(
     check_json("a follow-up's payload", &payload, manifest.limits.payload)?;
     // Data for another plugin, that would lie in the store in plain sight: to cut the secret out
     // would only make it wrong.
-    if let Some(secret) = release.outbound.redactor.found_in(&payload) {
-        return Err(format!("a follow-up's payload holds a secret of the host: {secret}"));
+    let redactor = &release.outbound.redactor;
+    if redactor.found_in(&payload).is_some() || redacted_json(redactor, &payload).is_some() {
+        return Err("a follow-up's payload holds a secret of the host".to_owned());
     }
     // About the same aggregate: a guest has no way to name another.
     let about = Aggregate::clone(&event.aggregate);

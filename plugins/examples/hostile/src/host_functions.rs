@@ -49,6 +49,15 @@ pub(crate) fn call(deed: Deed, payload: &Payload) -> Result<Receipt, Failure> {
             }
             Ok(done().detail(value.as_str()))
         }
+        Deed::Hmac => {
+            let message = if payload.bytes > 0 {
+                vec![0; payload.bytes]
+            } else {
+                payload.body.clone().into()
+            };
+            let hmac = secrets::hmac_sha256(text, &message)?;
+            Ok(done().detail(hmac.iter().map(|byte| format!("{byte:02x}")).collect::<String>()))
+        }
         Deed::Publish => publish(payload),
         Deed::Save => {
             for _ in 0..payload.count {

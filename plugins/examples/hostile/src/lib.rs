@@ -125,6 +125,8 @@ enum Deed {
     CallRaw,
     /// Tells the secret `text`, spelled as `method` says, in what `how` says.
     TellSecret,
+    /// Answers the HMAC of `body` with the secret `text`, in hexadecimal.
+    Hmac,
     /// Sends a request and never finishes its body.
     CallWithoutEnd,
     /// Answers what the host gives for the secret `text`.
@@ -232,6 +234,7 @@ impl Payload {
             | Deed::CallTemplate
             | Deed::CallRaw
             | Deed::TellSecret
+            | Deed::Hmac
             | Deed::CallWithoutEnd
             | Deed::Secret
             | Deed::Publish
