@@ -16,3 +16,4 @@ mod partner_down;
 mod real_targets;
 mod stopping;
 mod stores;
+mod swap;

@@ -22,6 +22,7 @@ mod openapi;
 mod ordered;
 mod page;
 mod path;
+mod plugins;
 mod problem;
 mod query;
 mod router;
@@ -37,6 +38,8 @@ mod tests;
 
 pub use auth::{Role, Token, Tokens, TokensError, token_digest};
 pub use chain_judge::ChainJudge;
+#[cfg(fuzzing)]
+pub(crate) use idempotency::parsed_key;
 pub use judge::{JudgeError, WithdrawalJudge};
 pub use ordered::OrderedRoutes;
 pub use problem::{FieldError, Problem, ProblemKind};

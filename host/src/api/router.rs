@@ -16,6 +16,7 @@ use super::guard::{answer_other_method, answer_unknown_path, around};
 use super::health::{get_health, get_readiness};
 use super::metrics::get_metrics;
 use super::openapi::get_openapi;
+use super::plugins::list_plugins;
 use super::routes::{list_routes, pause_route, resume_route};
 use super::state::{Api, Inner, Shared};
 use super::withdrawals::{accept_withdrawal, get_timeline, get_withdrawal, list_withdrawals};
@@ -50,6 +51,7 @@ pub(super) fn routes() -> Vec<Route> {
         route(GET,  "/v1/breakers",                  Needs(Read),    get(list_breakers)),
         route(POST, "/v1/breakers/{plugin}/{target}/open", Needs(Operate), post(open_breaker)),
         route(POST, "/v1/breakers/{plugin}/{target}/close", Needs(Operate), post(close_breaker)),
+        route(GET,  "/v1/plugins",                   Needs(Read),    get(list_plugins)),
         route(GET,  "/metrics",                      Needs(Read),    get(get_metrics)),
         route(POST, "/v1/events/{id}/skip",          Needs(Operate), post(skip_event)),
         route(POST, "/v1/events/{id}/cancel",        Needs(Operate), post(cancel_event)),

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,18 +10,20 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::config::{DispatchConfig, Redacted};
+use super::config::{AuditConfig, DispatchConfig, SecretConfig};
 use super::error::CliError;
+use super::host_plugins::{PluginsPlan, open_plugins};
+use super::secret_source::ConfiguredSecrets;
 use super::stop_signals::StopSignals;
 use crate::api::{self, Api, ChainJudge, MetricsText, Tokens};
 use crate::broker::Broker;
 use crate::chain::{Chains, NetworkConfig};
-use crate::domain::{Flow, HostId, WithdrawalStatus, event_types};
+use crate::domain::{Flow, HostId, event_types};
 use crate::jobs::{
     self, BacklogJob, BrokerMessaging, ChainSigner, ConfirmationJob, DispatcherJob, FailureJob,
     Metrics, Retention, RetentionJob, RetryJob, StoreCheckpoints,
 };
-use crate::plugin::{Registry, Routes, SandboxEngine, SecretSource, ServiceError, Services};
+use crate::plugin::{AuditFile, AuditLog, Outbound, SandboxEngine, SecretSource, Services};
 use crate::store::{self, Backlog, Pooler, Store, StoreOptions, StoreUrl};
 
 /// How late a due retry may be. One statement over a partial index, so it may be asked often.
@@ -48,13 +49,13 @@ pub(super) struct HostPlan<'a> {
     pub(super) flow: Flow,
     pub(super) tokens: Tokens,
     pub(super) http: api::Limits,
-    pub(super) plugins: &'a Path,
-    pub(super) cache: &'a Path,
+    pub(super) plugins: PluginsPlan<'a>,
     pub(super) networks: Vec<NetworkConfig>,
     /// How often each network's open payments are looked at.
     pub(super) confirmation_poll: Duration,
     pub(super) broker: Option<Arc<dyn Broker>>,
-    pub(super) secrets: BTreeMap<String, Redacted>,
+    pub(super) secrets: BTreeMap<String, SecretConfig>,
+    pub(super) audit: AuditConfig,
     pub(super) dispatch: DispatchConfig,
     pub(super) retention: Retention,
 }
@@ -88,8 +89,10 @@ impl RunningHost {
         let engine = SandboxEngine::start().map_err(|error| {
             CliError::failed(error.to_string(), "this machine", "give the process more memory")
         })?;
-        let registry = Arc::new(load_plugins(&engine, plan.plugins, plan.cache).await?);
-        warn_of_missing_plugins(&registry.current(), &plan.flow);
+        let secrets: Arc<dyn SecretSource> = Arc::new(ConfiguredSecrets::new(plan.secrets));
+        let outbound = outbound(Arc::clone(&secrets), plan.audit)?;
+        let engine = engine.with_outbound(Arc::clone(&outbound));
+        let (registry, watcher) = open_plugins(&engine, &plan.plugins, &plan.flow).await?;
         let chains =
             Chains::open(plan.networks, Arc::clone(&store) as _).await.map_err(|error| {
                 CliError::failed(error.to_string(), "[[networks]]", "correct the configuration")
@@ -108,7 +111,7 @@ impl RunningHost {
             backlog: Arc::clone(&store) as _,
             backlog_seen: backlog_seen.clone(),
             registry: Arc::clone(&registry),
-            metrics: metrics_text(&metrics, backlog_seen, limits.untaken_after),
+            metrics: metrics_text(&metrics, &outbound, backlog_seen, limits.untaken_after),
             repair: Arc::clone(&store) as _,
             rates: Arc::clone(&store) as _,
             ordered: Arc::clone(&registry) as _,
@@ -122,7 +125,7 @@ impl RunningHost {
             flow: plan.flow,
             limits,
         });
-        let services = services(&store, &chains, plan.broker, plan.secrets);
+        let services = services(&store, &chains, plan.broker, secrets);
         let (stop_api, stop_jobs) = (CancellationToken::new(), CancellationToken::new());
         let dispatcher = DispatcherJob {
             store: Arc::clone(&store) as _,
@@ -149,7 +152,8 @@ impl RunningHost {
         };
         // Before anything is in hand: a stop that comes right after the start is one in order, too.
         let signals = StopSignals::listen();
-        let jobs = start_jobs(&store, dispatcher, &chains, duties, &stop_jobs);
+        let mut jobs = start_jobs(&store, dispatcher, &chains, duties, &stop_jobs);
+        jobs.spawn(watcher.run(stop_jobs.clone()));
         let mut api = JoinSet::new();
         api.spawn(api::serve(listener, router, stop_api.clone(), plan.dispatch.grace));
         Ok(Self { address, store, api, jobs, stop_api, stop_jobs, signals })
@@ -241,11 +245,33 @@ async fn listen(at: SocketAddr) -> Result<(TcpListener, SocketAddr), CliError> {
 
 fn metrics_text(
     metrics: &Arc<Metrics>,
+    outbound: &Arc<Outbound>,
     seen: watch::Receiver<Backlog>,
     untaken_after: Duration,
 ) -> MetricsText {
-    let metrics = Arc::clone(metrics);
-    Arc::new(move || metrics.text(&seen.borrow(), untaken_after))
+    let (metrics, outbound) = (Arc::clone(metrics), Arc::clone(outbound));
+    Arc::new(move || metrics.text(&seen.borrow(), untaken_after) + &outbound.metrics())
+}
+
+/// The way out of all plugins.
+fn outbound(secrets: Arc<dyn SecretSource>, audit: AuditConfig) -> Result<Arc<Outbound>, CliError> {
+    let outbound = Outbound::new()
+        .map_err(|error| CliError::failed(error, "this machine", "start the host again"))?;
+    let log = match audit.file {
+        None => AuditLog::Log,
+        Some(path) => {
+            let place = path.display().to_string();
+            let opened = AuditFile::open(path, audit.file_bytes_max, audit.files);
+            AuditLog::File(opened.map_err(|error| {
+                CliError::failed(
+                    format!("audit.file cannot be written: {error}"),
+                    place,
+                    "let the host write it, or name another",
+                )
+            })?)
+        }
+    };
+    Ok(Arc::new(outbound.with_secrets(secrets).with_audit(log)))
 }
 
 /// What the jobs beside the dispatcher are told.
@@ -289,56 +315,18 @@ fn start_jobs(
     jobs
 }
 
-async fn load_plugins(
-    engine: &SandboxEngine,
-    folder: &Path,
-    cache: &Path,
-) -> Result<Registry, CliError> {
-    let (compiler, at) = (engine.clone(), folder.to_owned());
-    let cache = cache.to_owned();
-    // Compiling is heavy and blocking.
-    let loaded =
-        tokio::task::spawn_blocking(move || Routes::from_folder(&compiler, &at, Some(&cache)));
-    let place = folder.display().to_string();
-    let failed =
-        |what: String| CliError::failed(what, place.clone(), "correct the plugin and start again");
-    match loaded.await {
-        Ok(Ok(routes)) => {
-            for release in routes.releases() {
-                release.rehearse(engine).await.map_err(|error| failed(error.to_string()))?;
-                let manifest = release.manifest();
-                tracing::info!(plugin.name = %manifest.name, digest = release.digest(), "loaded");
-            }
-            Ok(Registry::new(routes))
-        }
-        Ok(Err(error)) => Err(failed(error.to_string())),
-        Err(error) => Err(failed(format!("the compiler failed: {error}"))),
-    }
-}
-
-/// Their events wait, and never fail, for want of a plugin; but somebody should know.
-fn warn_of_missing_plugins(routes: &Routes, flow: &Flow) {
-    for status in WithdrawalStatus::ALL {
-        for event_type in flow.event_types(status) {
-            if routes.of_type(event_type).next().is_none() {
-                tracing::warn!(%event_type, "no plugin handles this type: its events will wait as PENDING");
-            }
-        }
-    }
-}
-
 /// What the plugins' host functions rest on.
 fn services(
     store: &Arc<dyn Store>,
     chains: &Arc<Chains>,
     broker: Option<Arc<dyn Broker>>,
-    secrets: BTreeMap<String, Redacted>,
+    secrets: Arc<dyn SecretSource>,
 ) -> Services {
     Services {
         checkpoints: Arc::new(StoreCheckpoints(Arc::clone(store) as _)),
         signer: Arc::new(ChainSigner { chains: Arc::clone(chains), store: Arc::clone(store) as _ }),
         messaging: Arc::new(BrokerMessaging(broker)),
-        secrets: Arc::new(ConfiguredSecrets(secrets)),
+        secrets,
     }
 }
 
@@ -348,20 +336,6 @@ fn broadcast_type() -> Result<crate::domain::EventType, CliError> {
             CliError::failed(error.to_string(), "this build", "report it")
         },
     )
-}
-
-/// The secrets of the configuration, by name.
-struct ConfiguredSecrets(BTreeMap<String, Redacted>);
-
-impl SecretSource for ConfiguredSecrets {
-    fn value(&self, name: &str) -> Result<String, ServiceError> {
-        match self.0.get(name) {
-            Some(secret) => Ok(secret.reveal().to_owned()),
-            None => Err(ServiceError(format!(
-                "this host has no secret {name:?}: put it under [secrets] of its configuration"
-            ))),
-        }
-    }
 }
 
 fn machine_name() -> String {

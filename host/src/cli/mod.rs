@@ -10,6 +10,7 @@ pub mod dev;
 mod error;
 mod events;
 mod host;
+mod host_plugins;
 mod import;
 mod keystore;
 mod logging;
@@ -17,6 +18,7 @@ mod migrate;
 mod output;
 mod plugin;
 mod routes;
+mod secret_source;
 pub mod serve;
 mod stop_signals;
 mod store_args;
@@ -147,6 +149,7 @@ mod tests {
             "tidegate events list --type X --withdrawal 1",
             "tidegate events show 1",
             "tidegate events replay 1 --token t",
+            "tidegate plugin list --json --token t",
             "tidegate routes list --json",
             "tidegate routes pause A --reason x --token t",
             "tidegate routes resume A --reason x",

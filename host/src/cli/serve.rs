@@ -7,6 +7,7 @@ use super::ServeArgs;
 use super::config::{self, AssetKind, BrokerConfig, Config};
 use super::error::CliError;
 use super::host::{HostPlan, RunningHost};
+use super::host_plugins::PluginsPlan;
 use super::logging::start_logging;
 use super::output::print;
 use super::store_args::store_of;
@@ -45,12 +46,17 @@ pub async fn run(args: ServeArgs) -> Result<(), CliError> {
             untaken_after: config.http.untaken_after.max(5 * config.dispatch.poll),
             ..config.http
         },
-        plugins: &config.plugins.dir,
-        cache: &config.plugins.cache_dir,
+        plugins: PluginsPlan {
+            folder: &config.plugins.dir,
+            cache: &config.plugins.cache_dir,
+            drain: config.plugins.drain,
+            trusted: config.plugins.require_signature,
+        },
         networks,
         confirmation_poll: poll.unwrap_or(RPC_TIMEOUT),
         broker,
         secrets: config.secrets,
+        audit: config.audit,
         dispatch: config.dispatch,
         retention: config.retention,
     })

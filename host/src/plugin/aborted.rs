@@ -8,7 +8,9 @@ use wasmtime::component::ResourceTableError;
 use wasmtime_wasi::I32Exit;
 
 use super::bindings::imported::log::Level;
+use super::functions::log::printable;
 use super::limits::LimitReached;
+use super::release::ReleaseFacts;
 use super::state::{CallFacts, CallState, RESOURCES_MAX};
 use crate::domain::Outcome;
 
@@ -32,7 +34,7 @@ pub(super) struct Aborted {
 
 impl Aborted {
     /// For this reason, and with what its host functions know by now.
-    pub(super) fn of(facts: &CallFacts, reason: String) -> Self {
+    pub(super) fn of(facts: &CallFacts, reason: &str) -> Self {
         Self {
             reason: with_notes(facts, reason),
             outcome_unknown: facts.may_have_sent(),
@@ -83,26 +85,34 @@ pub(super) fn stop_reason(store: &Store<CallState>, error: &wasmtime::Error) -> 
         (None, None) => format!("the handler was stopped: {:#}", error.root_cause()),
     };
     // What a panicking guest printed last says more than the trap.
-    if printed.is_empty() { trap } else { cut(&format!("{trap}; it printed: {printed}")) }
+    if printed.is_empty() { trap } else { format!("{trap}; it printed: {printed}") }
 }
 
 pub(super) fn log_printed(facts: &CallFacts, store: &Store<CallState>) {
-    for line in store.data().printed.text().lines() {
+    // Redacted as a whole: a secret of several lines is one.
+    let printed = store.data().printed.text();
+    for line in facts.release.outbound.redactor.text(&printed).lines() {
         facts.log(Level::Info, line);
     }
 }
 
-pub(super) fn with_notes(facts: &CallFacts, reason: String) -> String {
+/// The reason with what the host noticed, without secrets, as long as an operator reads.
+pub(super) fn with_notes(facts: &CallFacts, reason: &str) -> String {
+    let reason = facts.release.text(reason);
     let notes = facts.notes();
     let missing: Vec<_> = notes.iter().filter(|note| !reason.contains(note.as_str())).collect();
     if missing.is_empty() {
         return reason;
     }
     let notes: Vec<_> = missing.into_iter().map(String::as_str).collect();
-    cut(&format!("{reason} [{}]", notes.join("; ")))
+    facts.release.text(&format!("{reason} [{}]", notes.join("; ")))
 }
 
-/// A guest's text, as long as an operator reads, and on one line.
-pub(super) fn cut(text: &str) -> String {
-    super::functions::log::printable(text, REASON_BYTES_MAX)
+impl ReleaseFacts {
+    /// A guest's text, as long as an operator reads, on one line, and without secrets.
+    pub(super) fn text(&self, text: &str) -> String {
+        // First cut where nobody reads any more, or a long text would cost the host's time.
+        let read = &text[..text.floor_char_boundary(REASON_BYTES_MAX * 8)];
+        printable(&self.outbound.redactor.text(read), REASON_BYTES_MAX)
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use wasmtime::{PoolConcurrencyLimitError, Store};
 
-use super::aborted::{Aborted, STORE_AWAY_WAIT, cut, log_printed, stop_reason, with_notes};
+use super::aborted::{Aborted, STORE_AWAY_WAIT, log_printed, stop_reason, with_notes};
 use super::bindings::exported::handler::{Event, Failure, Receipt as GuestReceipt};
 use super::bindings::imported::types::Finding;
 use super::engine::SandboxEngine;
@@ -185,7 +185,9 @@ impl Release {
             .await
         };
         match tokio::time::timeout(VALIDATE_WITHIN, judged).await {
-            Ok(Ok(answer)) => answer.map_err(|reason| ValidateError::Rejected(cut(&reason))),
+            Ok(Ok(answer)) => {
+                answer.map_err(|reason| ValidateError::Rejected(facts.release.text(&reason)))
+            }
             Ok(Err(aborted)) => Err(ValidateError::Unavailable(aborted.reason)),
             Err(_) => Err(ValidateError::Unavailable(format!(
                 "no judgement within {} s",
@@ -224,9 +226,10 @@ impl Release {
         let _place = engine.place(self.weight).await;
         let run = engine.turns().take(&self.account, self.run(engine, facts, export));
         // A panic in a host function must end this call, and not the host.
-        AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|_| {
-            Err(Aborted::of(facts, "the host panicked during the call".to_owned()))
-        })
+        AssertUnwindSafe(run)
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|_| Err(Aborted::of(facts, "the host panicked during the call")))
     }
 
     /// The call itself. The instance goes when it returns.
@@ -257,10 +260,10 @@ impl Release {
         let ended = match tokio::time::timeout(limits.timeout, run).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) if error.is::<PoolConcurrencyLimitError>() => Err(Aborted::not_begun()),
-            Ok(Err(error)) => Err(Aborted::of(facts, stop_reason(&store, &error))),
+            Ok(Err(error)) => Err(Aborted::of(facts, &stop_reason(&store, &error))),
             Err(_) => {
                 let limit = limits.timeout.as_millis();
-                Err(Aborted::of(facts, format!("time limit {limit}ms reached")))
+                Err(Aborted::of(facts, &format!("time limit {limit}ms reached")))
             }
         };
         log_printed(facts, &store);
@@ -270,9 +273,9 @@ impl Release {
     /// Takes a receipt, after checking it against the grants. What does not fit is `unknown`: the
     /// handler says that it acted, so it may have.
     fn receive(&self, event: &OutboxEvent, receipt: GuestReceipt) -> Outcome {
-        match receipt::check(&self.facts.manifest, event, receipt) {
+        match receipt::check(&self.facts, event, receipt) {
             Ok(receipt) => Outcome::Done(receipt),
-            Err(reason) => Outcome::Unknown { reason: cut(&reason) },
+            Err(reason) => Outcome::Unknown { reason: self.facts.text(&reason) },
         }
     }
 }
@@ -300,12 +303,12 @@ fn guest_event(event: &OutboxEvent) -> Event {
 fn explain(facts: &CallFacts, failure: Failure) -> Outcome {
     let outcome = match failure {
         Failure::Retry(retry) => Outcome::Retry {
-            reason: with_notes(facts, cut(&retry.reason)),
+            reason: with_notes(facts, &retry.reason),
             after: retry.after_ms.map(Duration::from_millis),
         },
-        Failure::Unknown(reason) => Outcome::Unknown { reason: with_notes(facts, cut(&reason)) },
+        Failure::Unknown(reason) => Outcome::Unknown { reason: with_notes(facts, &reason) },
         Failure::Defer(after_ms) => Outcome::Defer { after: Duration::from_millis(after_ms) },
-        Failure::Reject(reason) => Outcome::Reject { reason: with_notes(facts, cut(&reason)) },
+        Failure::Reject(reason) => Outcome::Reject { reason: with_notes(facts, &reason) },
     };
     if facts.store_was_away() { spared(outcome) } else { outcome }
 }

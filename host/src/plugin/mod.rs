@@ -8,6 +8,7 @@ mod aborted;
 mod admission;
 mod artifact;
 mod bindings;
+mod cache;
 mod call;
 mod census;
 mod contract;
@@ -22,6 +23,7 @@ mod receipt;
 mod registry;
 mod release;
 mod routes;
+mod secrecy;
 mod services;
 mod signature;
 mod slots;
@@ -32,14 +34,22 @@ mod targets;
 pub(crate) mod tests;
 mod toolchain;
 mod turns;
+mod watcher;
+mod words;
 
 pub use admission::{Admission, Candidate};
 pub use call::ValidateError;
+pub use egress::{AuditFile, AuditLog, Outbound, Resolver, SystemResolver};
 pub use engine::{EngineError, SandboxEngine};
 pub use folder::{FolderError, read_candidate};
-pub use grants::{Grants, HttpGrant, SecretGrant, TopicPattern, TransitionGrant};
+pub use grants::{
+    ClientIdentity, GrantError, Grants, HttpGrant, Origin, PemSource, SecretGrant, TopicPattern,
+    TransitionGrant, Wanted,
+};
 pub use limits::Limits;
 pub use manifest::{Manifest, ManifestError};
+#[cfg(fuzzing)]
+pub(crate) use receipt::check_json;
 pub use registry::{Registry, RouteClash};
 pub use release::{Interfaces, Release, ReleaseError, ReleaseFacts};
 pub use routes::Routes;
@@ -53,3 +63,4 @@ pub use state::Services;
 pub use status::{PluginState, PluginStatus, Refusal};
 pub use targets::TargetReports;
 pub use toolchain::{ToolchainError, build_components};
+pub use watcher::Watcher;

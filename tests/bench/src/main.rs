@@ -19,6 +19,7 @@ mod ingest;
 mod isolation;
 mod machine;
 mod options;
+mod outbound;
 mod peers;
 mod process;
 mod report;

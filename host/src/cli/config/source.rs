@@ -13,7 +13,7 @@ use super::error::ConfigError;
 const PREFIX: &str = "TIDEGATE_";
 
 /// The keys that a variable can set.
-pub(super) const VARIABLES: [&str; 29] = [
+pub(super) const VARIABLES: [&str; 33] = [
     "listen",
     "http.body_max",
     "http.request_timeout",
@@ -28,6 +28,7 @@ pub(super) const VARIABLES: [&str; 29] = [
     "store.migrate",
     "plugins.dir",
     "plugins.cache_dir",
+    "plugins.drain",
     "dispatch.lease",
     "dispatch.poll",
     "dispatch.grace",
@@ -41,6 +42,9 @@ pub(super) const VARIABLES: [&str; 29] = [
     "broker.url_file",
     "broker.stream",
     "broker.subject_prefix",
+    "audit.file",
+    "audit.file_max",
+    "audit.files",
     "log.format",
     "log.filter",
 ];

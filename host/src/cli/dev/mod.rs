@@ -11,9 +11,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::DevArgs;
-use super::config::{DispatchConfig, LogConfig, Redacted};
+use super::config::{AuditConfig, DispatchConfig, LogConfig, Redacted, SecretConfig};
 use super::error::CliError;
 use super::host::{HostPlan, RunningHost};
+use super::host_plugins::PluginsPlan;
 use super::logging::start_logging;
 use super::output::print;
 use crate::api;
@@ -79,15 +80,20 @@ async fn run_host(
         flow: Flow::default(),
         tokens: identity.tokens()?,
         http: api::Limits::default(),
-        plugins: &folder,
-        cache: &data_dir.join("plugins-cache"),
+        plugins: PluginsPlan {
+            folder: &folder,
+            cache: &data_dir.join("plugins-cache"),
+            drain: Duration::from_secs(10),
+            trusted: None,
+        },
         networks: vec![network(identity, stand_ins)?],
         confirmation_poll: CONFIRMATION_POLL,
         broker: Some(stand_ins.broker.clone()),
         secrets: BTreeMap::from([(
             PARTNER_SECRET.to_owned(),
-            Redacted::new(identity.partner_api_key.clone()),
+            SecretConfig::Value(Redacted::new(identity.partner_api_key.clone())),
         )]),
+        audit: AuditConfig::default(),
         dispatch: DispatchConfig {
             lease: Duration::from_secs(10),
             poll: Duration::from_secs(1),

@@ -1,13 +1,13 @@
 //! The components that the tests run: built from source, once a process.
 
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use tokio::sync::OnceCell;
 use toml::{Table, Value};
 
 use crate::domain::{Aggregate, NewEvent, OutboxEvent, Outcome};
-use crate::plugin::{Manifest, Release, SandboxEngine, Services, build_components};
+use crate::plugin::{Manifest, Outbound, Release, SandboxEngine, Services, build_components};
 
 /// One for all tests: each engine reserves address space for a thousand instances.
 pub(super) static ENGINE: LazyLock<SandboxEngine> =
@@ -16,6 +16,7 @@ pub(super) static ENGINE: LazyLock<SandboxEngine> =
 pub(super) struct Components {
     pub(super) noop: Vec<u8>,
     pub(super) hostile: Vec<u8>,
+    pub(super) contract_0_1_0: Vec<u8>,
 }
 
 fn workspace() -> &'static Path {
@@ -32,11 +33,15 @@ fn target_dir() -> PathBuf {
 pub(super) async fn components() -> &'static Components {
     static BUILT: OnceCell<Components> = OnceCell::const_new();
     let build = async || {
-        let files =
-            build_components(workspace(), &target_dir(), &["noop", "hostile"], |_: &str| ()).await;
+        let packages = ["noop", "hostile", "contract-0-1-0"];
+        let files = build_components(workspace(), &target_dir(), &packages, |_: &str| ()).await;
         let files = files.unwrap_or_else(|error| panic!("{error}"));
         let read = |file: &PathBuf| std::fs::read(file).expect("a component");
-        Components { noop: read(&files[0]), hostile: read(&files[1]) }
+        Components {
+            noop: read(&files[0]),
+            hostile: read(&files[1]),
+            contract_0_1_0: read(&files[2]),
+        }
     };
     BUILT.get_or_init(build).await
 }
@@ -63,9 +68,19 @@ pub(super) async fn hostile(extra: &str) -> Release {
     release(&components().await.hostile, extra)
 }
 
+/// The same, with a way out of the test's own.
+pub(super) async fn hostile_behind(outbound: &Arc<Outbound>, extra: &str) -> Release {
+    let engine = ENGINE.with_outbound(Arc::clone(outbound));
+    release_on(&engine, &components().await.hostile, extra)
+}
+
 pub(super) fn release(wasm: &[u8], extra: &str) -> Release {
+    release_on(&ENGINE, wasm, extra)
+}
+
+fn release_on(engine: &SandboxEngine, wasm: &[u8], extra: &str) -> Release {
     let cache = target_dir().join("compiled");
-    Release::from_bytes(&ENGINE, manifest(extra), wasm, Some(&cache))
+    Release::from_bytes(engine, manifest(extra), wasm, Some(&cache))
         .unwrap_or_else(|error| panic!("{error}"))
 }
 

@@ -3,6 +3,7 @@
 
 mod deeds;
 mod host_functions;
+mod requests;
 mod tricks;
 
 use std::collections::BTreeMap;
@@ -32,6 +33,14 @@ struct Payload {
     headers: BTreeMap<String, String>,
     #[serde(default)]
     text: String,
+    /// The body of a templated request, and its type.
+    #[serde(default)]
+    body: String,
+    #[serde(default)]
+    content_type: String,
+    /// Where a secret is told.
+    #[serde(default)]
+    how: String,
     #[serde(default)]
     bytes: usize,
     #[serde(default = "one")]
@@ -71,6 +80,8 @@ enum Deed {
     LogFlood,
     /// Waits an hour inside a call to the host.
     Sleep,
+    /// Waits `ms` inside a call to the host.
+    Wait,
     /// Writes a follow-up event that the manifest does not grant.
     ForbiddenFollowUp,
     /// Moves a withdrawal that is not its own to move.
@@ -107,6 +118,13 @@ enum Deed {
     Call,
     /// The same, with the placeholder of the secret `text` as its bearer token.
     CallWithSecret,
+    /// Sends one request, with the placeholder of the secret `text` for each `{secret}` in `url`,
+    /// `headers` and `body`; answers what came back.
+    CallTemplate,
+    /// Sends one request past the SDK and its checks, its body in pieces.
+    CallRaw,
+    /// Tells the secret `text`, spelled as `method` says, in what `how` says.
+    TellSecret,
     /// Sends a request and never finishes its body.
     CallWithoutEnd,
     /// Answers what the host gives for the secret `text`.
@@ -175,6 +193,7 @@ impl Payload {
             Deed::Recurse => Ok(done().detail(deeds::recurse(1))),
             Deed::GarbageJson => Ok(done().detail_text("{\"torn\": ")),
             Deed::Sleep => deeds::sleep(),
+            Deed::Wait => deeds::wait(self.ms),
             Deed::ForbiddenFollowUp => Ok(done().follow_up("NOT_GRANTED", serde_json::json!({}))),
             Deed::ForbiddenTransition => Ok(done().failed("because I say so")),
             Deed::Detail => Ok(done().detail_text(&*self.text)),
@@ -210,6 +229,9 @@ impl Payload {
             | Deed::Log
             | Deed::Call
             | Deed::CallWithSecret
+            | Deed::CallTemplate
+            | Deed::CallRaw
+            | Deed::TellSecret
             | Deed::CallWithoutEnd
             | Deed::Secret
             | Deed::Publish

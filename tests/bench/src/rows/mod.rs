@@ -9,6 +9,7 @@ mod latency;
 mod memory;
 mod peers;
 mod single;
+mod swap;
 
 use crate::fallible::Fallible;
 use crate::machine;
@@ -64,6 +65,7 @@ async fn all(scene: &Scene, report: &mut Report) {
     row!(scene, report, "dispatch/sqlite", dispatch::on_sqlite);
     row!(scene, report, "floor/dispatch", dispatch::floor);
     row!(scene, report, "sandbox", single::sandbox);
+    row!(scene, report, "outbound", single::outbound);
     row!(scene, report, "dev", single::dev);
     row!(scene, report, "peer/postgres/awa", peers::awa);
     row!(scene, report, "peer/postgres/river", peers::river_postgres);
@@ -76,11 +78,15 @@ async fn all(scene: &Scene, report: &mut Report) {
     row!(scene, report, "held-open", faults::held_open);
     row!(scene, report, "finished", faults::finished);
     row!(scene, report, "recovery", faults::recovery);
+    row!(scene, report, "swap", swap::measure);
     row!(scene, report, "memory", memory::measure);
     row!(scene, report, "isolation", isolation::measure);
 }
 
 fn ratios(report: &mut Report) {
+    let (all, least) =
+        (report.figure("outbound/all checks"), report.figure("outbound/least checks"));
+    report.ratio("ratio/outbound all checks ÷ least", all, least, "0.85");
     let ours = report.figure("dispatch/postgres");
     let peer = report.best("peer/postgres/");
     report.ratio("ratio/dispatch postgres ÷ best peer", ours, peer, "4, better 5");
