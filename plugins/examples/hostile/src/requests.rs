@@ -14,7 +14,7 @@ pub(crate) fn templated(payload: &Payload, secret: &secrets::Secret) -> Result<R
     };
     let mut request = http::Request::new(&*payload.method, fill(&payload.url));
     for (name, value) in &payload.headers {
-        request = request.header(name, &fill(value));
+        request = request.header(name, fill(value));
     }
     if !payload.body.is_empty() {
         request = request.body(&payload.content_type, fill(&payload.body).into_bytes());
