@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::grants::{Grants, HttpGrant, SecretGrant, TransitionGrant};
+use super::grants::{Grants, SecretGrant, TransitionGrant};
 use super::limits::Limits;
 
 impl Grants {
@@ -13,11 +13,8 @@ impl Grants {
         // Complete, so that a new grant gets its words.
         let Self { http, secrets, topics, networks, transitions, follow_ups } = self;
         let mut words = Vec::new();
-        words.extend(http.iter().map(http_in_words));
-        words.extend(secrets.iter().map(|SecretGrant { name, expose }| match expose {
-            true => format!("may read the value of the secret {name}"),
-            false => format!("may use the secret {name} without seeing it"),
-        }));
+        words.extend(http.iter().map(|grant| format!("may call {grant}")));
+        words.extend(secrets.iter().map(secret_in_words));
         words.extend(topics.iter().map(|topic| format!("may publish to {}", topic.as_str())));
         words.extend(
             networks.iter().map(|network| format!("may pay and send on {}", network.as_str())),
@@ -34,9 +31,14 @@ impl Grants {
     }
 }
 
-fn http_in_words(grant: &HttpGrant) -> String {
-    let private = if grant.private { ", also at private addresses" } else { "" };
-    format!("may call {grant}{private}")
+fn secret_in_words(grant: &SecretGrant) -> String {
+    let SecretGrant { name, expose, hosts } = grant;
+    let hosts: Vec<_> = hosts.iter().map(ToString::to_string).collect();
+    let only = if hosts.is_empty() { String::new() } else { format!(", for {}", hosts.join(" ")) };
+    match expose {
+        true => format!("may read the value of the secret {name}{only}"),
+        false => format!("may use the secret {name} without seeing it{only}"),
+    }
 }
 
 impl Limits {
@@ -116,8 +118,11 @@ mod tests {
             name = "a"
             handles = ["A"]
             [grants]
-            http = ["https://*.a.example:8443", { origin = "http://10.0.0.1", private = true }]
-            secrets = ["KEY", { name = "TOKEN", expose = true }]
+            http = [
+                "https://*.a.example:8443",
+                { origin = "http://10.0.0.1", methods = ["GET"], private = true },
+            ]
+            secrets = [{ name = "KEY", hosts = ["https://x.a.example:8443"] }, { name = "TOKEN", expose = true }]
             topics = ["t.*"]
             networks = ["eip155:*"]
             transitions = ["broadcasted"]
@@ -130,8 +135,8 @@ mod tests {
             words,
             [
                 "may call https://*.a.example:8443",
-                "may call http://10.0.0.1, also at private addresses",
-                "may use the secret KEY without seeing it",
+                "may call http://10.0.0.1, methods GET, private addresses too",
+                "may use the secret KEY without seeing it, for https://x.a.example:8443",
                 "may read the value of the secret TOKEN",
                 "may publish to t.*",
                 "may pay and send on eip155:*",

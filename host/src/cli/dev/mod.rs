@@ -83,7 +83,8 @@ async fn run_host(
         plugins: PluginsPlan {
             folder: &folder,
             cache: &data_dir.join("plugins-cache"),
-            drain: Duration::from_secs(10), trusted: None,
+            drain: Duration::from_secs(10),
+            trusted: None,
         },
         networks: vec![network(identity, stand_ins)?],
         confirmation_poll: CONFIRMATION_POLL,
