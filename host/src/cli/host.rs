@@ -86,12 +86,8 @@ impl RunningHost {
     }
 
     async fn start_on(plan: HostPlan<'_>, store: Arc<dyn Store>) -> Result<Self, CliError> {
-        let engine = SandboxEngine::start().map_err(|error| {
-            CliError::failed(error.to_string(), "this machine", "give the process more memory")
-        })?;
         let secrets: Arc<dyn SecretSource> = Arc::new(ConfiguredSecrets::new(plan.secrets));
-        let outbound = outbound(Arc::clone(&secrets), plan.audit)?;
-        let engine = engine.with_outbound(Arc::clone(&outbound));
+        let engine = start_engine(Arc::clone(&secrets), plan.audit)?;
         let (registry, watcher) = open_plugins(&engine, &plan.plugins, &plan.flow).await?;
         let chains =
             Chains::open(plan.networks, Arc::clone(&store) as _).await.map_err(|error| {
@@ -107,10 +103,11 @@ impl RunningHost {
             accept: Arc::clone(&store) as _,
             operate: Arc::clone(&store) as _,
             control: Arc::clone(&store) as _,
+            breakers: Arc::clone(&store) as _,
             backlog: Arc::clone(&store) as _,
             backlog_seen: backlog_seen.clone(),
             registry: Arc::clone(&registry),
-            metrics: metrics_text(&metrics, &outbound, backlog_seen, limits.untaken_after),
+            metrics: metrics_text(&metrics, engine.outbound(), backlog_seen, limits.untaken_after),
             repair: Arc::clone(&store) as _,
             rates: Arc::clone(&store) as _,
             ordered: Arc::clone(&registry) as _,
@@ -129,17 +126,12 @@ impl RunningHost {
         let dispatcher = DispatcherJob {
             store: Arc::clone(&store) as _,
             limits: Arc::clone(&store) as _,
+            breakers: Arc::clone(&store) as _,
             registry,
             engine,
             services,
             host: HostId::generate(&machine_name()),
-            config: jobs::DispatchConfig {
-                lease: plan.dispatch.lease,
-                poll: plan.dispatch.poll,
-                grace: plan.dispatch.grace,
-                batch: plan.dispatch.batch,
-                attempts_max: plan.dispatch.attempts_max,
-            },
+            config: dispatch_config(&plan.dispatch),
             metrics,
         };
         let duties = Duties {
@@ -251,8 +243,14 @@ fn metrics_text(
     Arc::new(move || metrics.text(&seen.borrow(), untaken_after) + &outbound.metrics())
 }
 
-/// The way out of all plugins.
-fn outbound(secrets: Arc<dyn SecretSource>, audit: AuditConfig) -> Result<Arc<Outbound>, CliError> {
+/// The engine of all plugins, with their way out.
+fn start_engine(
+    secrets: Arc<dyn SecretSource>,
+    audit: AuditConfig,
+) -> Result<SandboxEngine, CliError> {
+    let engine = SandboxEngine::start().map_err(|error| {
+        CliError::failed(error.to_string(), "this machine", "give the process more memory")
+    })?;
     let outbound = Outbound::new()
         .map_err(|error| CliError::failed(error, "this machine", "start the host again"))?;
     let log = match audit.file {
@@ -269,7 +267,17 @@ fn outbound(secrets: Arc<dyn SecretSource>, audit: AuditConfig) -> Result<Arc<Ou
             })?)
         }
     };
-    Ok(Arc::new(outbound.with_secrets(secrets).with_audit(log)))
+    Ok(engine.with_outbound(Arc::new(outbound.with_secrets(secrets).with_audit(log))))
+}
+
+fn dispatch_config(config: &DispatchConfig) -> jobs::DispatchConfig {
+    jobs::DispatchConfig {
+        lease: config.lease,
+        poll: config.poll,
+        grace: config.grace,
+        batch: config.batch,
+        attempts_max: config.attempts_max,
+    }
 }
 
 /// What the jobs beside the dispatcher are told.

@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 refused or failed, 2 the command line itself is wrong; `verify` has its own.
 
 mod backup;
+mod breakers;
 mod client;
 pub mod config;
 pub mod dev;
@@ -64,6 +65,8 @@ enum Command {
     Events(events::EventsArgs),
     /// Look at the routes of a running host, and pause them on all hosts
     Routes(routes::RoutesArgs),
+    /// Look at the circuit breakers of plugins' targets, open and close them
+    Breakers(breakers::BreakersArgs),
     /// Fetch plugins, and hand them on
     Plugin(plugin::PluginArgs),
     /// The schema of a store: what it has, what is missing, what a start would do
@@ -108,6 +111,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Withdrawals(args) => withdrawals::run(args).await,
         Command::Events(args) => events::run(args).await,
         Command::Routes(args) => routes::run(args).await,
+        Command::Breakers(args) => breakers::run(args).await,
         Command::Plugin(args) => plugin::run(args).await,
         Command::Migrate(args) => migrate::run(args).await,
         Command::Backup(args) => backup::run(args).await,

@@ -4,6 +4,7 @@
 //! value is stored or shown; those shapes live beside their boundary and convert.
 
 mod amount;
+mod breaker;
 mod event;
 mod flow;
 mod id;
@@ -17,6 +18,7 @@ mod withdrawal;
 
 pub use amount::{Amount, AmountError};
 pub use bigdecimal::num_bigint::BigUint;
+pub use breaker::{BreakerPolicy, BreakerState, BreakerStep, Permit, TargetAnswer};
 pub use event::{EventState, EventStatus, Lease, NewEvent, OutboxEvent};
 pub use flow::{Flow, FlowError, withdrawal_payload};
 pub use id::{EventId, HostId, LeaseToken, WithdrawalId};

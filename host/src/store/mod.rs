@@ -10,6 +10,7 @@ mod auditing;
 mod backing_up;
 mod backlog;
 mod batch;
+mod breaking;
 mod checkpointing;
 mod checks;
 #[cfg(test)]
@@ -45,6 +46,9 @@ pub use auditing::{
 };
 pub use backing_up::{BackupError, BackupProgress, backup};
 pub use backlog::{BACKLOG_COUNT_MAX, Backlog, BacklogStore, Count, TypeBacklog, backlog_of};
+#[cfg(test)]
+pub(crate) use breaking::memory::MemoryBreakers;
+pub use breaking::{Breaker, BreakerKey, BreakerStore};
 pub use checkpointing::CheckpointStore;
 pub use controlling::{ControlChange, ControlNote, ControlStore, RouteControl};
 pub use dispatching::{
@@ -80,6 +84,7 @@ pub trait Store:
     + BacklogStore
     + RepairStore
     + LimitStore
+    + BreakerStore
 {
 }
 
@@ -95,5 +100,6 @@ impl<T> Store for T where
         + BacklogStore
         + RepairStore
         + LimitStore
+        + BreakerStore
 {
 }

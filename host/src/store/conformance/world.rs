@@ -51,6 +51,7 @@ const TIMES: &[(&str, &[&str])] = &[
     ("idempotency_keys", &["created_at"]),
     ("rate_buckets", &["next_at"]),
     ("rate_waiting", &["due_at"]),
+    ("breakers", &["open_until", "probe_until", "changed_at"]),
     (
         "withdrawals",
         &["requested_at", "broadcasted_at", "confirmed_at", "created_at", "updated_at"],
