@@ -126,13 +126,7 @@ impl RunningHost {
             engine,
             services,
             host: HostId::generate(&machine_name()),
-            config: jobs::DispatchConfig {
-                lease: plan.dispatch.lease,
-                poll: plan.dispatch.poll,
-                grace: plan.dispatch.grace,
-                batch: plan.dispatch.batch,
-                attempts_max: plan.dispatch.attempts_max,
-            },
+            config: dispatch_config(&plan.dispatch),
             metrics,
         };
         let duties = Duties {
@@ -283,6 +277,16 @@ fn start_engine(
         }
     };
     Ok(engine.with_outbound(Arc::new(outbound.with_secrets(secrets).with_audit(log))))
+}
+
+fn dispatch_config(config: &DispatchConfig) -> jobs::DispatchConfig {
+    jobs::DispatchConfig {
+        lease: config.lease,
+        poll: config.poll,
+        grace: config.grace,
+        batch: config.batch,
+        attempts_max: config.attempts_max,
+    }
 }
 
 /// What the jobs beside the dispatcher are told.
