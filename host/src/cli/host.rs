@@ -23,7 +23,9 @@ use crate::jobs::{
     self, BacklogJob, BrokerMessaging, ChainSigner, ConfirmationJob, DispatcherJob, FailureJob,
     Metrics, Retention, RetentionJob, RetryJob, StoreCheckpoints,
 };
-use crate::plugin::{AuditFile, AuditLog, Outbound, SandboxEngine, SecretSource, Services};
+use crate::plugin::{
+    AuditFile, AuditLog, Outbound, Registry, SandboxEngine, SecretSource, Services,
+};
 use crate::store::{self, Backlog, Pooler, Store, StoreOptions, StoreUrl};
 
 /// How late a due retry may be. One statement over a partial index, so it may be asked often.
