@@ -26,6 +26,11 @@ const GIVEN_BACK_PAUSE: Duration = Duration::from_millis(50);
 /// The shortest pause of a lane whose rate leaves no room: more often is no use to anybody.
 const LIMITED_PAUSE_MIN: Duration = Duration::from_millis(1);
 
+/// So many wake-ups in a row may bring nothing before this lane answers the next ones later.
+const OUTRUN_MIN: u32 = 3;
+/// How much later, at most. Then hints that come meanwhile are answered together.
+const OUTRUN_PAUSE_MAX: Duration = Duration::from_millis(4);
+
 /// How long an event waits that no plugin selects. A plugin that does may come any time.
 const UNSELECTED_PAUSE: Duration = Duration::from_secs(60);
 
@@ -48,7 +53,9 @@ pub(super) struct Slot {
 enum Pass {
     /// As many events as asked for: there may be more.
     Full,
-    /// Nothing more is due now.
+    /// Fewer than asked for: nothing more is due now.
+    Some,
+    /// Nothing at all was due.
     Empty,
     /// Nothing more may go now; in so long something that waits for its rate may.
     Limited(Duration),
@@ -74,7 +81,7 @@ impl Lane {
         let poll = shared.job.config.poll;
         let mut wakeups = shared.job.store.wakeups();
         let mut settled = shared.settled.subscribe();
-        let mut failures = 0;
+        let (mut failures, mut outrun) = (0, 0);
         self.end_rate_waits().await;
         loop {
             // Seen before the claim, so that a hint that comes during it is not lost.
@@ -83,10 +90,14 @@ impl Lane {
             let Some(pass) = self.pass().await else { break };
             let pause = match pass {
                 Ok(Pass::Full) => {
-                    failures = 0;
+                    (failures, outrun) = (0, 0);
                     continue;
                 }
                 Ok(Pass::NoRoute) => break,
+                Ok(Pass::Some) => {
+                    (failures, outrun) = (0, 0);
+                    poll
+                }
                 Ok(Pass::Empty) => {
                     failures = 0;
                     poll
@@ -112,9 +123,13 @@ impl Lane {
             };
             tokio::select! {
                 () = shared.stop.cancelled() => {}
-                _ = wakeups.changed() => shared.job.metrics.woken(),
+                _ = wakeups.changed() => {
+                    shared.job.metrics.woken();
+                    outrun += 1;
+                    tokio::time::sleep(outrun_pause(outrun)).await;
+                }
                 _ = settled.changed(), if self.waits_for_settled() => {}
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep(pause) => outrun = 0,
             }
         }
         self.attempts.close();
@@ -225,6 +240,7 @@ impl Lane {
         job.metrics.claimed(&self.event_type, events.len());
         job.metrics.rate_limited(&self.event_type, put_aside);
         let full = more || events.len() >= limit as usize;
+        let is_empty = events.is_empty();
         // What has room and was not taken, because it is held, does not go at once.
         let next_in = next_in.filter(|wait| !wait.is_zero() || !events.is_empty());
         let mut given_back = Vec::new();
@@ -246,7 +262,8 @@ impl Lane {
         Ok(match next_in {
             _ if full => Pass::Full,
             Some(wait) => Pass::Limited(wait.max(LIMITED_PAUSE_MIN)),
-            None => Pass::Empty,
+            None if is_empty => Pass::Empty,
+            None => Pass::Some,
         })
     }
 
@@ -300,5 +317,26 @@ impl Lane {
             settlements: self.settlements.clone(),
         };
         self.attempts.spawn(attempt.run(slot));
+    }
+}
+
+/// How long a lane waits after a wake-up before it claims, once so many in a row brought it nothing.
+/// All lanes of all hosts hear of each event and one of them gets it: the claims of the others find
+/// nothing, and would cost the database more than the work itself.
+fn outrun_pause(times: u32) -> Duration {
+    match times.checked_sub(OUTRUN_MIN) {
+        None | Some(0) => Duration::ZERO,
+        Some(more) => Duration::from_millis(1 << more.min(8)).min(OUTRUN_PAUSE_MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_outrun_again_and_again_answers_later_and_never_much_later() {
+        let pauses = [0, 1, 2, 3, 4, 5, 6, 7, u32::MAX].map(|n| outrun_pause(n).as_millis());
+        assert_eq!(pauses, [0, 0, 0, 0, 2, 4, 4, 4, 4]);
     }
 }
