@@ -9,6 +9,7 @@ mod dev;
 mod faults;
 mod limits;
 mod many_at_once;
+mod oci;
 mod partner_down;
 mod real_targets;
 mod stopping;

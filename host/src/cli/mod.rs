@@ -14,6 +14,7 @@ mod keystore;
 mod logging;
 mod migrate;
 mod output;
+mod plugin;
 mod routes;
 pub mod serve;
 mod stop_signals;
@@ -61,6 +62,8 @@ enum Command {
     Events(events::EventsArgs),
     /// Look at the routes of a running host, and pause them on all hosts
     Routes(routes::RoutesArgs),
+    /// Fetch plugins, and hand them on
+    Plugin(plugin::PluginArgs),
     /// The schema of a store: what it has, what is missing, what a start would do
     Migrate(migrate::MigrateArgs),
     /// Copy a SQLite store while a host uses it
@@ -103,6 +106,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Withdrawals(args) => withdrawals::run(args).await,
         Command::Events(args) => events::run(args).await,
         Command::Routes(args) => routes::run(args).await,
+        Command::Plugin(args) => plugin::run(args).await,
         Command::Migrate(args) => migrate::run(args).await,
         Command::Backup(args) => backup::run(args).await,
         Command::Import(args) => import::run(args).await,
@@ -145,6 +149,8 @@ mod tests {
             "tidegate status --watch --json",
             "tidegate events skip 1 --reason gone --token t",
             "tidegate events cancel 1 --reason wrong",
+            "tidegate plugin push partner-sync oci://127.0.0.1:5000/team/partner-sync:1 --json",
+            "tidegate plugin pull oci://127.0.0.1:5000/team/partner-sync:1 partner-sync --json",
             "tidegate migrate status --json",
             "tidegate migrate run --config x.toml",
             "tidegate migrate dry-run --store sqlite:x.db --json",

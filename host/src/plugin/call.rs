@@ -80,6 +80,7 @@ impl Release {
             token: lease.token,
             withdrawal: event.aggregate.as_withdrawal(),
         };
+        let _counted = self.call_begins();
         let limits = &self.facts.manifest.limits;
         if event.payload.len() > limits.payload {
             let reason = format!("payload limit of {} bytes reached", limits.payload);

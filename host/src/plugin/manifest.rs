@@ -6,14 +6,18 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
+use sha2::{Digest, Sha256};
 
 use super::grants::{Grants, HttpGrant, SecretGrant, TransitionGrant};
 use super::limits::{Limits, check_rate, check_rate_key};
+use super::release::hexadecimal;
 use crate::domain::{EventType, NetworkPattern, RetryPolicy, parse_duration, parse_size};
 
 /// A plugin's manifest, checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Manifest {
+    /// SHA-256 of its text, lower-case hexadecimal. Two releases of one component may differ in it.
+    pub digest: String,
     pub name: String,
     /// The event types that it handles; not empty, none twice.
     pub handles: Vec<EventType>,
@@ -55,7 +59,7 @@ impl Manifest {
         let invalid = |cause: String| ManifestError::Invalid { file: file.to_owned(), cause };
         let raw: RawManifest =
             toml::from_str(text).map_err(|error| invalid(error.to_string().trim_end().into()))?;
-        raw.check().map_err(invalid)
+        raw.check(text).map_err(invalid)
     }
 }
 
@@ -178,7 +182,7 @@ struct RawRetry {
 }
 
 impl RawManifest {
-    fn check(self) -> Result<Manifest, String> {
+    fn check(self, text: &str) -> Result<Manifest, String> {
         check_name(&self.name)?;
         if self.handles.is_empty() {
             return Err("handles is empty: name at least one event type".into());
@@ -190,6 +194,7 @@ impl RawManifest {
         }
         let settings = json("settings", toml::Value::Table(self.settings))?;
         Ok(Manifest {
+            digest: hexadecimal(&Sha256::digest(text)),
             name: self.name,
             handles: self.handles,
             network: self.select.network,

@@ -1,14 +1,17 @@
 //! The plugin host: manifests, releases, routes, and the sandboxed call. Knows no SQL.
 //!
-//! [`Manifest`] is the operator's word, [`Release`] a component that was checked and compiled,
+//! [`Manifest`] is the operator's word, [`Admission`] makes a [`Release`] of a [`Candidate`],
 //! [`Registry`] says which release handles which event, and [`Release::attempt`] makes one attempt
 //! in a fresh instance. What host functions rest on stands behind the traits of `services`.
 
+mod admission;
 mod artifact;
 mod bindings;
 mod call;
+mod contract;
 mod egress;
 mod engine;
+mod folder;
 mod functions;
 mod grants;
 mod limits;
@@ -16,22 +19,32 @@ mod manifest;
 mod receipt;
 mod registry;
 mod release;
+mod routes;
 mod services;
+mod signature;
+mod slots;
 mod state;
+mod status;
 #[cfg(test)]
 pub(crate) mod tests;
 mod toolchain;
 
+pub use admission::{Admission, Candidate};
 pub use call::ValidateError;
 pub use engine::{EngineError, SandboxEngine};
+pub use folder::{FolderError, read_candidate};
 pub use grants::{Grants, HttpGrant, SecretGrant, TopicPattern, TransitionGrant};
 pub use limits::Limits;
 pub use manifest::{Manifest, ManifestError};
-pub use registry::{FolderError, Registry, RouteClash, Routes};
-pub use release::{Release, ReleaseError, ReleaseFacts};
+pub use registry::{Registry, RouteClash};
+pub use release::{Interfaces, Release, ReleaseError, ReleaseFacts};
+pub use routes::Routes;
 pub use services::{
     CheckpointError, Checkpoints, Messaging, OutgoingMessage, PaymentTerms, PublishError,
     SecretSource, ServiceError, SignError, SignRequest, Signer, Work,
 };
+pub use signature::{KeyError, SIGNATURE_FILE, SignatureError, TrustedKeys};
+pub use slots::{Slot, Slots};
 pub use state::Services;
+pub use status::{PluginState, PluginStatus, Refusal};
 pub use toolchain::{ToolchainError, build_components};

@@ -1,31 +1,47 @@
-//! Which release handles which event. Replaced as a whole, in one atomic step.
+//! The live releases, and what became of those that are not. Each change is one atomic step, which
+//! holds for every event that is routed after it; attempts in hand go on with the release they
+//! began with, up to a limit.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
-use super::engine::SandboxEngine;
-use super::release::{Release, ReleaseError};
-use crate::domain::{EventType, Network, NetworkPattern};
+use super::release::{Release, ReleaseFacts};
+use super::routes::Routes;
+use super::slots::Slots;
+use super::status::{PluginState, PluginStatus, Refusal};
+use crate::domain::{EventType, Timestamp};
 
-/// The live releases and their routes.
+/// How long a release that was replaced may go on with what it has in hand.
+const DRAIN: Duration = Duration::from_secs(60);
+
+/// The live releases by the name of their plugin, and their routes.
 pub struct Registry {
+    drain: Duration,
     routes: RwLock<Arc<Routes>>,
+    /// Whoever changes the routes holds it, so that changes come one after another.
+    book: Mutex<Book>,
     changed: watch::Sender<u64>,
 }
 
-/// One consistent set of routes. Never changes: a swap makes another one.
+/// What is kept beside the routes.
 #[derive(Default)]
-pub struct Routes {
-    releases: Vec<Arc<Release>>,
-    by_type: BTreeMap<EventType, Vec<Route>>,
+struct Book {
+    live_since: BTreeMap<String, Timestamp>,
+    /// Of plugins that were live: one that comes back, or is replaced, has the places of before.
+    slots: BTreeMap<String, Weak<Slots>>,
+    retiring: Vec<Retiring>,
+    /// By origin.
+    refusals: BTreeMap<String, (Timestamp, Refusal)>,
 }
 
-struct Route {
-    network: Option<NetworkPattern>,
-    release: Arc<Release>,
+/// A release that is not live any more. It is gone when nobody holds it.
+struct Retiring {
+    release: Weak<Release>,
+    facts: Arc<ReleaseFacts>,
+    since: Timestamp,
 }
 
 /// Two plugins claim what only one can have.
@@ -36,146 +52,27 @@ pub enum RouteClash {
          them apart by `select`"
     )]
     Route { event_type: EventType, first: String, second: String },
-    #[error("two folders hold a plugin of the name {0}: rename one")]
-    Name(String),
-}
-
-/// Why a folder of plugins cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum FolderError {
-    #[error("{folder}: cannot be read: {cause}")]
-    Unreadable { folder: String, cause: String },
-    #[error(transparent)]
-    Release(#[from] ReleaseError),
-    #[error(transparent)]
-    Clash(#[from] RouteClash),
-}
-
-impl Routes {
-    /// # Errors
-    /// See [`RouteClash`].
-    pub fn new(releases: Vec<Arc<Release>>) -> Result<Self, RouteClash> {
-        let mut by_type: BTreeMap<EventType, Vec<Route>> = BTreeMap::new();
-        for (i, release) in releases.iter().enumerate() {
-            let manifest = release.manifest();
-            if releases[..i].iter().any(|other| other.manifest().name == manifest.name) {
-                return Err(RouteClash::Name(manifest.name.clone()));
-            }
-            for event_type in &manifest.handles {
-                let routes = by_type.entry(event_type.clone()).or_default();
-                let clash = routes.iter().find(|route| overlap(&route.network, &manifest.network));
-                if let Some(other) = clash {
-                    return Err(RouteClash::Route {
-                        event_type: event_type.clone(),
-                        first: other.release.manifest().name.clone(),
-                        second: manifest.name.clone(),
-                    });
-                }
-                routes.push(Route {
-                    network: manifest.network.clone(),
-                    release: Arc::clone(release),
-                });
-            }
-        }
-        Ok(Self { releases, by_type })
-    }
-
-    /// Loads every folder below `folder` that holds a `plugin.toml`. Blocks for as long as a
-    /// compiler needs.
-    ///
-    /// # Errors
-    /// See [`FolderError`]; the first that is found.
-    pub fn from_folder(
-        engine: &SandboxEngine,
-        folder: &Path,
-        cache: Option<&Path>,
-    ) -> Result<Self, FolderError> {
-        let unreadable = |error: std::io::Error| FolderError::Unreadable {
-            folder: folder.display().to_string(),
-            cause: error.to_string(),
-        };
-        let mut folders = Vec::new();
-        for entry in std::fs::read_dir(folder).map_err(unreadable)? {
-            let path = entry.map_err(unreadable)?.path();
-            if path.join("plugin.toml").is_file() {
-                folders.push(path);
-            }
-        }
-        folders.sort();
-        let mut releases = Vec::with_capacity(folders.len());
-        for folder in folders {
-            releases.push(Arc::new(Release::load(engine, &folder, cache)?));
-        }
-        Ok(Self::new(releases)?)
-    }
-
-    #[must_use]
-    pub fn releases(&self) -> &[Arc<Release>] {
-        &self.releases
-    }
-
-    /// The event types that some release handles.
-    pub fn event_types(&self) -> impl Iterator<Item = &EventType> {
-        self.by_type.keys()
-    }
-
-    /// The releases that handle a type, whatever the payload.
-    pub fn of_type(&self, event_type: &EventType) -> impl Iterator<Item = &Arc<Release>> {
-        self.by_type.get(event_type).into_iter().flatten().map(|route| &route.release)
-    }
-
-    /// The types of each ordered plugin, among which it keeps the order.
-    pub fn ordered(&self) -> impl Iterator<Item = &[EventType]> {
-        let manifests = self.releases.iter().map(|release| release.manifest());
-        manifests.filter(|manifest| manifest.ordered).map(|manifest| manifest.handles.as_slice())
-    }
-
-    /// The one release that handles this event, if there is one.
-    #[must_use]
-    pub fn route(&self, event_type: &EventType, payload: &str) -> Option<&Arc<Release>> {
-        let routes = self.by_type.get(event_type)?;
-        if let [Route { network: None, release }] = routes.as_slice() {
-            return Some(release);
-        }
-        let network = network_of(payload);
-        let matches = |route: &&Route| match (&route.network, &network) {
-            (None, _) => true,
-            (Some(pattern), Some(network)) => pattern.matches(network),
-            (Some(_), None) => false,
-        };
-        routes.iter().find(matches).map(|route| &route.release)
-    }
-
-    /// The release that judges withdrawals on a network: the one that their broadcast goes to.
-    #[must_use]
-    pub fn judge(&self, broadcast: &EventType, network: &Network) -> Option<&Arc<Release>> {
-        self.by_type.get(broadcast)?.iter().find_map(|route| {
-            let serves = route.network.as_ref().is_none_or(|pattern| pattern.matches(network));
-            serves.then_some(&route.release)
-        })
-    }
-}
-
-fn overlap(a: &Option<NetworkPattern>, b: &Option<NetworkPattern>) -> bool {
-    match (a, b) {
-        (Some(a), Some(b)) => a.overlaps(b),
-        (None, _) | (_, None) => true,
-    }
-}
-
-fn network_of(payload: &str) -> Option<Network> {
-    #[derive(serde::Deserialize)]
-    struct Selected {
-        network: String,
-    }
-    let selected: Selected = serde_json::from_str(payload).ok()?;
-    selected.network.parse().ok()
+    #[error("{first} and {second} both hold a plugin of the name {name}: rename one")]
+    Name { name: String, first: String, second: String },
 }
 
 impl Registry {
     #[must_use]
     pub fn new(routes: Routes) -> Self {
-        Self { routes: RwLock::new(Arc::new(routes)), changed: watch::Sender::new(0) }
+        let registry = Self {
+            drain: DRAIN,
+            routes: RwLock::default(),
+            book: Mutex::default(),
+            changed: watch::Sender::new(0),
+        };
+        registry.set(&mut registry.book(), routes);
+        registry
+    }
+
+    /// How long a release that was replaced or retired may go on with what it has in hand.
+    #[must_use]
+    pub fn with_drain(self, drain: Duration) -> Self {
+        Self { drain, ..self }
     }
 
     /// The routes of this moment. Who holds them keeps their releases alive.
@@ -184,15 +81,156 @@ impl Registry {
         Arc::clone(&self.routes.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Makes another set of routes live, for all events that are routed from now on.
-    pub fn replace(&self, routes: Routes) {
-        *self.routes.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(routes);
-        self.changed.send_modify(|version| *version += 1);
-    }
-
-    /// Changes with each [`Registry::replace`].
+    /// Changes with each change of the routes.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
+
+    /// Makes a release live in place of the one from the same origin, for all events that are
+    /// routed from now on. A repeat changes nothing.
+    ///
+    /// # Errors
+    /// Another plugin has its name or one of its routes; then nothing changes.
+    pub fn put(&self, release: Arc<Release>) -> Result<(), RouteClash> {
+        let mut book = self.book();
+        let current = self.current();
+        let others = current.releases().iter().filter(|other| other.origin() != release.origin());
+        let mut releases: Vec<_> = others.map(Arc::clone).collect();
+        let origin = release.origin().to_owned();
+        releases.push(release);
+        let routes = Routes::new(releases)?;
+        book.refusals.remove(&origin);
+        self.set(&mut book, routes);
+        Ok(())
+    }
+
+    /// Takes a plugin's release out of the routes: its events wait from now on. False if there is
+    /// none.
+    pub fn retire(&self, name: &str) -> bool {
+        let mut book = self.book();
+        let current = self.current();
+        if current.of_plugin(name).is_none() {
+            return false;
+        }
+        let others = current.releases().iter().filter(|other| other.manifest().name != name);
+        // A part of what fits together fits together.
+        let Ok(routes) = Routes::new(others.map(Arc::clone).collect()) else { return false };
+        self.set(&mut book, routes);
+        true
+    }
+
+    /// Notes why a candidate is not live.
+    pub fn refuse(&self, refusal: Refusal) {
+        let mut book = self.book();
+        let since = match book.refusals.get(&refusal.origin) {
+            Some((since, before)) if *before == refusal => *since,
+            _ => now(),
+        };
+        book.refusals.insert(refusal.origin.clone(), (since, refusal));
+    }
+
+    /// Forgets the refusal of an origin: its candidate is gone, or is what is live.
+    pub fn forget(&self, origin: &str) {
+        self.book().refusals.remove(origin);
+    }
+
+    /// What operators see, by name; of one name the live release first.
+    #[must_use]
+    pub fn statuses(&self) -> Vec<PluginStatus> {
+        let mut book = self.book();
+        book.retiring.retain(|retiring| retiring.release.strong_count() > 0);
+        let current = self.current();
+        let live = current.releases().iter().map(|release| {
+            let since = book.live_since.get(&release.manifest().name).copied();
+            let since = since.unwrap_or_else(now);
+            status(&release.facts, PluginState::Live, since, release.calls_in_hand())
+        });
+        let retiring = book.retiring.iter().map(|retiring| {
+            let calls = retiring.release.upgrade().map_or(0, |release| release.calls_in_hand());
+            status(&retiring.facts, PluginState::Retiring, retiring.since, calls)
+        });
+        let refused = book.refusals.values().map(|(since, refusal)| PluginStatus {
+            plugin: refusal.plugin.clone(),
+            state: refusal.state,
+            since: *since,
+            origin: refusal.origin.clone(),
+            digest: refusal.digest.clone(),
+            manifest: refusal.manifest.clone(),
+            reason: Some(refusal.reason.clone()),
+            calls_in_hand: 0,
+        });
+        let mut statuses: Vec<_> = live.chain(retiring).chain(refused).collect();
+        statuses.sort_by(|a, b| (&a.plugin, a.state, a.since).cmp(&(&b.plugin, b.state, b.since)));
+        statuses
+    }
+
+    /// Makes another set of routes live, in one step. What is not among them retires.
+    fn set(&self, book: &mut Book, routes: Routes) {
+        let before = self.current();
+        for release in routes.releases() {
+            book.take_over(release, &before);
+        }
+        let stays = |old: &Arc<Release>| routes.releases().iter().any(|new| Arc::ptr_eq(old, new));
+        let gone: Vec<_> = before.releases().iter().filter(|old| !stays(old)).cloned().collect();
+        *self.routes.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(routes);
+        for release in gone {
+            release.end_after(self.drain);
+            book.retiring.push(Retiring {
+                facts: Arc::clone(&release.facts),
+                release: Arc::downgrade(&release),
+                since: now(),
+            });
+        }
+        self.changed.send_modify(|version| *version += 1);
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Book {
+    /// Gives a release the places of its plugin, before any event sees it.
+    fn take_over(&mut self, release: &Arc<Release>, before: &Routes) {
+        let manifest = release.manifest();
+        let was_live = before.of_plugin(&manifest.name);
+        if was_live.is_some_and(|old| Arc::ptr_eq(old, release)) {
+            return;
+        }
+        // One that was live before and comes back is not retiring any more.
+        self.retiring.retain(|retiring| {
+            retiring.release.strong_count() > 0
+                && !std::ptr::eq(retiring.release.as_ptr(), Arc::as_ptr(release))
+        });
+        release.go_on();
+        let kept = self.slots.get(&manifest.name).and_then(Weak::upgrade);
+        let slots = release.share_slots(kept);
+        slots.resize(manifest.limits.concurrency);
+        self.slots.insert(manifest.name.clone(), Arc::downgrade(&slots));
+        self.slots.retain(|_, slots| slots.strong_count() > 0);
+        self.live_since.insert(manifest.name.clone(), now());
+    }
+}
+
+fn status(
+    facts: &ReleaseFacts,
+    state: PluginState,
+    since: Timestamp,
+    calls_in_hand: usize,
+) -> PluginStatus {
+    PluginStatus {
+        plugin: facts.manifest.name.clone(),
+        state,
+        since,
+        origin: facts.origin.clone(),
+        digest: Some(facts.digest.clone()),
+        manifest: Some(facts.manifest.clone()),
+        reason: None,
+        calls_in_hand,
+    }
+}
+
+fn now() -> Timestamp {
+    SystemTime::now().into()
 }

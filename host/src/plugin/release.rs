@@ -1,41 +1,33 @@
 //! A release: one loaded version of a plugin, named by the digest of its component.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 
+use super::admission::Candidate;
 use super::artifact;
-use super::bindings::{Everything, exported};
+use super::bindings::Everything;
+use super::contract::{self, Exports};
 use super::egress::{self, EgressClient};
 use super::engine::SandboxEngine;
-use super::limits::Limits;
 use super::manifest::{Manifest, ManifestError};
+use super::signature::SignatureError;
+use super::slots::Slots;
 use super::state::CallState;
-
-/// A component larger than this is not read.
-pub(super) const COMPONENT_BYTES_MAX: u64 = 64 << 20;
-
-/// The contract's package. Its interfaces come on the track 0.1.
-const CONTRACT: &str = "tidegate:plugin/";
-/// What of WASI 0.2 is linked. Behind files and sockets there is nothing.
-const WASI: [&str; 8] = [
-    "wasi:cli/",
-    "wasi:clocks/",
-    "wasi:filesystem/",
-    "wasi:http/outgoing-handler",
-    "wasi:http/types",
-    "wasi:io/",
-    "wasi:random/",
-    "wasi:sockets/",
-];
 
 /// A loaded release, ready to be called.
 pub struct Release {
-    slots: Arc<Semaphore>,
+    /// Its plugin's, from when it becomes live.
+    slots: OnceLock<Arc<Slots>>,
+    calls: AtomicUsize,
+    /// When what it has in hand is interrupted, once it is replaced.
+    ends_at: watch::Sender<Option<Instant>>,
     /// One permit for each withdrawal that may be judged at the same time.
     pub(super) judgements: Semaphore,
     /// How many places of the pool an instance takes.
@@ -50,6 +42,8 @@ pub struct ReleaseFacts {
     pub manifest: Manifest,
     /// SHA-256 of the component, lower-case hexadecimal.
     pub digest: String,
+    /// Where it comes from, such as its folder.
+    pub origin: String,
     pub(super) settings_json: String,
     pub(super) egress: EgressClient,
     placeholder_seed: String,
@@ -68,13 +62,6 @@ impl ReleaseFacts {
     }
 }
 
-/// The exports that were found. `handler` is the only one that must be there.
-pub(super) struct Exports {
-    pub(super) handler: exported::handler::GuestIndices,
-    pub(super) reconciler: Option<exported::reconciler::GuestIndices>,
-    pub(super) chain: Option<exported::chain::GuestIndices>,
-}
-
 /// Why a release is not loaded. Each says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReleaseError {
@@ -82,8 +69,15 @@ pub enum ReleaseError {
     Manifest(#[from] ManifestError),
     #[error("{}: cannot be read: {cause}", file.display())]
     Unreadable { file: PathBuf, cause: String },
-    #[error("{plugin}: the component has more than {} bytes", COMPONENT_BYTES_MAX)]
-    TooLarge { plugin: String },
+    #[error("{}: it has more than {bytes_max} bytes", file.display())]
+    TooLarge { file: PathBuf, bytes_max: u64 },
+    #[error(
+        "{}: it leads to {}, outside of the folder of plugins: put the file itself there",
+        file.display(), place.display()
+    )]
+    Outside { file: PathBuf, place: PathBuf },
+    #[error("{plugin}: {cause}")]
+    Signature { plugin: String, cause: SignatureError },
     #[error("{plugin}: component.wasm is no WebAssembly component: {what}")]
     NoComponent { plugin: String, what: &'static str },
     #[error("{plugin}: the component does not validate: {cause}")]
@@ -95,7 +89,7 @@ pub enum ReleaseError {
     UnknownImport { plugin: String, import: String },
     #[error("{plugin}: the component imports {import}: add {grant} to [grants] of its manifest")]
     MissingGrant { plugin: String, import: String, grant: &'static str },
-    #[error("{plugin}: the component does not export {CONTRACT}handler@0.1.0")]
+    #[error("{plugin}: the component does not export {}handler@0.1.0", contract::PACKAGE)]
     NoHandler { plugin: String },
     #[error("{plugin}: the component cannot be started: {cause}")]
     DoesNotStart { plugin: String, cause: String },
@@ -103,7 +97,17 @@ pub enum ReleaseError {
     TooHungry { plugin: String, what: String },
 }
 
+/// What a component wants of a host, and offers it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interfaces {
+    pub imports: Vec<String>,
+    pub exports: Vec<String>,
+}
+
 impl Release {
+    /// A component larger than this is not read.
+    pub const COMPONENT_BYTES_MAX: u64 = 64 << 20;
+
     #[must_use]
     pub fn manifest(&self) -> &Manifest {
         &self.facts.manifest
@@ -114,10 +118,70 @@ impl Release {
         &self.facts.digest
     }
 
-    /// One permit for each call that may run at the same time (`limits.concurrency`).
+    /// Where it comes from, such as its folder.
     #[must_use]
-    pub fn slots(&self) -> &Arc<Semaphore> {
-        &self.slots
+    pub fn origin(&self) -> &str {
+        &self.facts.origin
+    }
+
+    /// One for each call of the plugin that may run at the same time (`limits.concurrency`).
+    #[must_use]
+    pub fn slots(&self) -> &Arc<Slots> {
+        self.slots.get_or_init(|| Slots::new(self.manifest().limits.concurrency))
+    }
+
+    /// Takes the places that its plugin has, if it has some; else they are its own.
+    pub(super) fn share_slots(&self, kept: Option<Arc<Slots>>) -> Arc<Slots> {
+        let own = || Slots::new(self.manifest().limits.concurrency);
+        Arc::clone(self.slots.get_or_init(|| kept.unwrap_or_else(own)))
+    }
+
+    /// Attempts that run now.
+    #[must_use]
+    pub fn calls_in_hand(&self) -> usize {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn call_begins(&self) -> CallInHand<'_> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        CallInHand(self)
+    }
+
+    /// It was replaced: what it has in hand is interrupted after so long.
+    pub(super) fn end_after(&self, drain: Duration) {
+        self.ends_at.send_replace(Instant::now().checked_add(drain));
+    }
+
+    /// It is live (again).
+    pub(super) fn go_on(&self) {
+        self.ends_at.send_replace(None);
+    }
+
+    /// Returns when an attempt with it must be interrupted: it was replaced, and its time is over.
+    /// Cancel-safe.
+    pub async fn drained(&self) {
+        let mut ends_at = self.ends_at.subscribe();
+        loop {
+            let at = *ends_at.borrow_and_update();
+            tokio::select! {
+                () = async { match at {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                } } => return,
+                // The sender lives as long as the release.
+                _ = ends_at.changed() => {}
+            }
+        }
+    }
+
+    /// The names of the component's imports and exports.
+    #[must_use]
+    pub fn interfaces(&self, engine: &SandboxEngine) -> Interfaces {
+        let component = self.instance.component().component_type();
+        Interfaces {
+            imports: component.imports(engine.get()).map(|(name, _)| name.to_owned()).collect(),
+            exports: component.exports(engine.get()).map(|(name, _)| name.to_owned()).collect(),
+        }
     }
 
     /// Whether the plugin can say what an earlier attempt did.
@@ -126,22 +190,8 @@ impl Release {
         self.exports.reconciler.is_some()
     }
 
-    /// Reads `plugin.toml` and `component.wasm` of a folder, checks and compiles them. Blocks for
-    /// as long as a compiler needs: call it on a blocking thread.
-    ///
-    /// # Errors
-    /// See [`ReleaseError`].
-    pub fn load(
-        engine: &SandboxEngine,
-        folder: &Path,
-        cache: Option<&Path>,
-    ) -> Result<Self, ReleaseError> {
-        let manifest = Manifest::read(&folder.join("plugin.toml"))?;
-        let wasm = read_component(&folder.join("component.wasm"), &manifest.name)?;
-        Self::from_bytes(engine, manifest, &wasm, cache)
-    }
-
-    /// See [`Release::load`].
+    /// Checks and compiles a component that comes from nowhere in particular. Blocks for as long as
+    /// a compiler needs: call it on a blocking thread.
     ///
     /// # Errors
     /// See [`ReleaseError`].
@@ -151,18 +201,39 @@ impl Release {
         wasm: &[u8],
         cache: Option<&Path>,
     ) -> Result<Self, ReleaseError> {
+        let origin = manifest.name.clone();
+        Self::build(engine, manifest, wasm, origin, cache)
+    }
+
+    /// The release of a candidate, whose manifest this is. Blocks as [`Release::from_bytes`] does.
+    pub(super) fn of(
+        engine: &SandboxEngine,
+        manifest: Manifest,
+        candidate: Candidate,
+        cache: Option<&Path>,
+    ) -> Result<Self, ReleaseError> {
+        Self::build(engine, manifest, &candidate.component, candidate.origin, cache)
+    }
+
+    fn build(
+        engine: &SandboxEngine,
+        manifest: Manifest,
+        wasm: &[u8],
+        origin: String,
+        cache: Option<&Path>,
+    ) -> Result<Self, ReleaseError> {
         let plugin = manifest.name.clone();
-        check_header(&plugin, wasm)?;
+        contract::check_header(&plugin, wasm)?;
         let digest = hexadecimal(&Sha256::digest(wasm));
         let component = artifact::load(engine.get(), cache, &digest, wasm)
             .map_err(|cause| ReleaseError::Invalid { plugin: plugin.clone(), cause })?;
-        check_imports(engine, &component, &manifest)?;
-        let weight = check_resources(&component, &manifest)?;
+        contract::check_imports(engine, &component, &manifest)?;
+        let weight = contract::check_resources(&component, &manifest)?;
         let instance = link(engine, &component).map_err(|e| ReleaseError::Invalid {
             plugin: plugin.clone(),
             cause: format!("{e:#}"),
         })?;
-        let exports = find_exports(&component, &instance, &plugin)?;
+        let exports = contract::find_exports(engine, &component, &instance, &plugin)?;
         let facts = ReleaseFacts {
             settings_json: manifest.settings.to_string(),
             egress: egress::client(&manifest.grants),
@@ -170,110 +241,28 @@ impl Release {
                 .map_err(|cause| ReleaseError::Invalid { plugin, cause })?,
             manifest,
             digest,
+            origin,
         };
-        let concurrency = facts.manifest.limits.concurrency;
-        let slots = Arc::new(Semaphore::new(concurrency));
-        let judgements = Semaphore::new(concurrency);
-        Ok(Self { slots, judgements, weight, facts: Arc::new(facts), instance, exports })
+        Ok(Self {
+            slots: OnceLock::new(),
+            calls: AtomicUsize::new(0),
+            ends_at: watch::Sender::new(None),
+            judgements: Semaphore::new(facts.manifest.limits.concurrency),
+            weight,
+            facts: Arc::new(facts),
+            instance,
+            exports,
+        })
     }
 }
 
-/// Reads no more than allowed, whatever the file says of its size: it may be a device.
-fn read_component(file: &Path, plugin: &str) -> Result<Vec<u8>, ReleaseError> {
-    let unreadable = |error: std::io::Error| ReleaseError::Unreadable {
-        file: file.to_owned(),
-        cause: error.to_string(),
-    };
-    let mut wasm = Vec::new();
-    let opened = std::fs::File::open(file).map_err(unreadable)?;
-    opened.take(COMPONENT_BYTES_MAX + 1).read_to_end(&mut wasm).map_err(unreadable)?;
-    if wasm.len() as u64 > COMPONENT_BYTES_MAX {
-        return Err(ReleaseError::TooLarge { plugin: plugin.to_owned() });
-    }
-    Ok(wasm)
-}
+/// A call that is counted for as long as this is held.
+pub(super) struct CallInHand<'a>(&'a Release);
 
-/// A component's header, before a compiler sees the rest. A core module and a precompiled artifact
-/// are told apart, for both are easy mistakes; an artifact is trusted code and is never taken.
-fn check_header(plugin: &str, wasm: &[u8]) -> Result<(), ReleaseError> {
-    let what = match wasm {
-        [0, b'a', b's', b'm', _, _, 1, 0, ..] => return Ok(()),
-        [0, b'a', b's', b'm', ..] => "it is a core module; build it for wasm32-wasip2",
-        [0x7f, b'E', b'L', b'F', ..] => "it is a native or precompiled file",
-        _ => "its first bytes are not those of WebAssembly",
-    };
-    Err(ReleaseError::NoComponent { plugin: plugin.to_owned(), what })
-}
-
-fn check_imports(
-    engine: &SandboxEngine,
-    component: &Component,
-    manifest: &Manifest,
-) -> Result<(), ReleaseError> {
-    let grants = &manifest.grants;
-    for (import, _) in component.component_type().imports(engine.get()) {
-        let plugin = || manifest.name.clone();
-        let missing = match interface(import) {
-            Some("signer") if grants.networks.is_empty() => Some("networks"),
-            Some("messaging") if grants.topics.is_empty() => Some("topics"),
-            Some("secrets") if grants.secrets.is_empty() => Some("secrets"),
-            Some(
-                "signer" | "messaging" | "secrets" | "types" | "log" | "checkpoint" | "settings",
-            ) => None,
-            None if is_wasi(import) => None,
-            Some(_) | None => {
-                let import = import.to_owned();
-                return Err(ReleaseError::UnknownImport { plugin: plugin(), import });
-            }
-        };
-        if let Some(grant) = missing {
-            let import = import.to_owned();
-            return Err(ReleaseError::MissingGrant { plugin: plugin(), import, grant });
-        }
+impl Drop for CallInHand<'_> {
+    fn drop(&mut self) {
+        self.0.calls.fetch_sub(1, Ordering::Relaxed);
     }
-    Ok(())
-}
-
-/// `signer` of `tidegate:plugin/signer@0.1.3`, for the contract's track 0.1 only.
-fn interface(import: &str) -> Option<&str> {
-    let (name, version) = import.strip_prefix(CONTRACT)?.split_once('@')?;
-    version.starts_with("0.1.").then_some(name)
-}
-
-fn is_wasi(import: &str) -> bool {
-    let Some((name, version)) = import.split_once('@') else { return false };
-    // A package, or one interface.
-    let linked = |known: &str| name == known || known.ends_with('/') && name.starts_with(known);
-    version.starts_with("0.2.") && WASI.into_iter().any(linked)
-}
-
-/// Refuses what could never run, and says how many places of the pool an instance takes.
-fn check_resources(component: &Component, manifest: &Manifest) -> Result<u32, ReleaseError> {
-    let hungry = |what: String| ReleaseError::TooHungry { plugin: manifest.name.clone(), what };
-    let Some(needed) = component.resources_required() else {
-        return Err(hungry("core modules of the host, which none offers".into()));
-    };
-    for (what, count, max) in [
-        ("memories", needed.num_memories, Limits::MEMORIES_PER_COMPONENT),
-        ("tables", needed.num_tables, Limits::TABLES_PER_COMPONENT),
-    ] {
-        if count > max {
-            return Err(hungry(format!("{count} {what}; a component may have {max}")));
-        }
-    }
-    let elements = needed.max_initial_table_size.unwrap_or(0);
-    if elements > Limits::TABLE_ELEMENTS as u64 {
-        let max = Limits::TABLE_ELEMENTS;
-        return Err(hungry(format!("a table of {elements} elements; it may have {max}")));
-    }
-    let memory = needed.max_initial_memory_size.unwrap_or(0).saturating_mul(64 << 10);
-    if memory > manifest.limits.memory as u64 {
-        return Err(hungry(format!(
-            "{memory} bytes of memory at once; limits.memory of its manifest allows {}",
-            manifest.limits.memory
-        )));
-    }
-    Ok(SandboxEngine::weight(needed.num_memories, needed.num_tables))
 }
 
 fn link(engine: &SandboxEngine, component: &Component) -> wasmtime::Result<InstancePre<CallState>> {
@@ -284,40 +273,13 @@ fn link(engine: &SandboxEngine, component: &Component) -> wasmtime::Result<Insta
     linker.instantiate_pre(component)
 }
 
-fn find_exports(
-    component: &Component,
-    instance: &InstancePre<CallState>,
-    plugin: &str,
-) -> Result<Exports, ReleaseError> {
-    // An optional export is found by looking, not by failing: one that is there and does not fit
-    // must be an error, and not an absence.
-    let has = |name: &str| component.get_export_index(None, format!("{CONTRACT}{name}@0.1.0"));
-    let invalid = |error: wasmtime::Error| ReleaseError::Invalid {
-        plugin: plugin.to_owned(),
-        cause: format!("{error:#}"),
-    };
-    if has("handler").is_none() {
-        return Err(ReleaseError::NoHandler { plugin: plugin.to_owned() });
-    }
-    let reconciler = match has("reconciler") {
-        Some(_) => Some(exported::reconciler::GuestIndices::new(instance).map_err(invalid)?),
-        None => None,
-    };
-    let chain = match has("chain") {
-        Some(_) => Some(exported::chain::GuestIndices::new(instance).map_err(invalid)?),
-        None => None,
-    };
-    let handler = exported::handler::GuestIndices::new(instance).map_err(invalid)?;
-    Ok(Exports { handler, reconciler, chain })
-}
-
 fn random_seed() -> Result<String, String> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|error| format!("no randomness: {error}"))?;
     Ok(hexadecimal(&seed))
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         // Writing to a String cannot fail.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::lane::Slot;
+use super::lane::Place;
 use super::{JOB, Shared};
 use crate::domain::{OutboxEvent, Outcome, Timestamp, decide};
 use crate::plugin::Release;
@@ -23,7 +23,7 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    pub(super) async fn run(self, slot: Slot) {
+    pub(super) async fn run(self, place: Place) {
         let started_at = Timestamp::from(std::time::SystemTime::now());
         let clock = Instant::now();
         let job = &self.shared.job;
@@ -37,9 +37,14 @@ impl Attempt {
                 // It may have been in the middle of a request.
                 outcome_unknown: true,
             }),
+            () = self.release.drained() => Some(Outcome::Interrupted {
+                reason: "its release was replaced, and the drain limit is over".into(),
+                after: Duration::ZERO,
+                outcome_unknown: true,
+            }),
             () = self.lost.cancelled() => None,
         };
-        drop(slot);
+        drop(place);
         let Some(outcome) = outcome else {
             tracing::warn!(job = JOB, event.id = %self.event.id, "stopped an attempt: its lease was lost");
             self.shared.in_hand.remove(self.lease);

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
 use super::attempt::Attempt;
 use super::gate::Places;
-use super::limits::TypeLimits;
+use super::limits::{TypeLimits, TypeRate};
+use super::outrun::Outrun;
 use super::{JOB, Shared};
 use crate::domain::{Decision, EventState, EventType, OutboxEvent};
 use crate::jobs::cycle;
-use crate::plugin::Release;
+use crate::plugin::{Release, Routes, Slot, Slots};
 use crate::store::{
     AttemptRecord, CLAIM_MAX, Claim, LeaseRef, LimitedClaim, Settlement, StoreError,
 };
@@ -25,11 +26,6 @@ const GIVEN_BACK_PAUSE: Duration = Duration::from_millis(50);
 
 /// The shortest pause of a lane whose rate leaves no room: more often is no use to anybody.
 const LIMITED_PAUSE_MIN: Duration = Duration::from_millis(1);
-
-/// So many wake-ups in a row may bring nothing before this lane answers the next ones later.
-const OUTRUN_MIN: u32 = 3;
-/// How much later, at most. Then hints that come meanwhile are answered together.
-const OUTRUN_PAUSE_MAX: Duration = Duration::from_millis(4);
 
 /// How long an event waits that no plugin selects. A plugin that does may come any time.
 const UNSELECTED_PAUSE: Duration = Duration::from_secs(60);
@@ -44,8 +40,8 @@ pub(super) struct Lane {
 }
 
 /// The right to one more attempt: of the plugin, and of the host.
-pub(super) struct Slot {
-    _plugin: OwnedSemaphorePermit,
+pub(super) struct Place {
+    _plugin: Slot,
     _host: Places,
 }
 
@@ -61,7 +57,7 @@ enum Pass {
     Limited(Duration),
     /// Some found no place and were given back.
     GivenBack,
-    /// No plugin handles the type any more.
+    /// No plugin handles the type now.
     NoRoute,
 }
 
@@ -75,30 +71,39 @@ impl Lane {
         Self { shared, event_type, settlements, attempts }
     }
 
-    /// Runs until the stop, or until the type has no route. Ends when its attempts have ended.
+    /// Runs until the stop, also while the type has no route: one may come back any time. Ends when
+    /// its attempts have ended.
     pub(super) async fn run(self) -> EventType {
         let shared = &self.shared;
         let poll = shared.job.config.poll;
         let mut wakeups = shared.job.store.wakeups();
         let mut settled = shared.settled.subscribe();
-        let (mut failures, mut outrun) = (0, 0);
-        self.end_rate_waits().await;
+        let mut changes = shared.job.registry.changes();
+        let mut rates = None;
+        let (mut failures, mut outrun) = (0, Outrun::default());
         loop {
             // Seen before the claim, so that a hint that comes during it is not lost.
             wakeups.borrow_and_update();
             settled.borrow_and_update();
-            let Some(pass) = self.pass().await else { break };
+            changes.borrow_and_update();
+            self.follow_rates(&mut rates).await;
+            let Some(pass) = self.pass(&mut changes).await else { break };
+            if matches!(pass, Ok(Pass::Full | Pass::Some)) {
+                outrun.forget();
+            }
             let pause = match pass {
                 Ok(Pass::Full) => {
-                    (failures, outrun) = (0, 0);
+                    failures = 0;
                     continue;
                 }
-                Ok(Pass::NoRoute) => break,
-                Ok(Pass::Some) => {
-                    (failures, outrun) = (0, 0);
-                    poll
+                Ok(Pass::NoRoute) => {
+                    tokio::select! {
+                        () = shared.stop.cancelled() => {}
+                        _ = changes.changed() => {}
+                    }
+                    continue;
                 }
-                Ok(Pass::Empty) => {
+                Ok(Pass::Some | Pass::Empty) => {
                     failures = 0;
                     poll
                 }
@@ -125,11 +130,12 @@ impl Lane {
                 () = shared.stop.cancelled() => {}
                 _ = wakeups.changed() => {
                     shared.job.metrics.woken();
-                    outrun += 1;
-                    tokio::time::sleep(outrun_pause(outrun)).await;
+                    outrun.wait().await;
                 }
                 _ = settled.changed(), if self.waits_for_settled() => {}
-                () = tokio::time::sleep(pause) => outrun = 0,
+                // Another manifest may allow what the last one did not.
+                _ = changes.changed() => {}
+                () = tokio::time::sleep(pause) => outrun.forget(),
             }
         }
         self.attempts.close();
@@ -147,81 +153,88 @@ impl Lane {
         })
     }
 
-    /// Lets go what waits for a rate that the manifest no longer has. What is missed comes by
-    /// itself, within the hour.
-    async fn end_rate_waits(&self) {
+    /// Lets go what waits for a rate that the manifests no longer have, whenever their rates change:
+    /// what waits is then counted by the rate of now. What is missed comes by itself, within the hour.
+    async fn follow_rates(&self, last: &mut Option<Vec<TypeRate>>) {
         let job = &self.shared.job;
-        let routes = job.registry.current();
-        while !self.shared.stop.is_cancelled() && !TypeLimits::have_rate(&routes, &self.event_type)
-        {
+        let rates = TypeLimits::rates(&job.registry.current(), &self.event_type);
+        // At the start those of the last run are unknown: without a rate, nothing may wait for one.
+        let unchanged = match last.as_ref() {
+            Some(last) => *last == rates,
+            None => !rates.is_empty(),
+        };
+        while !unchanged && !self.shared.stop.is_cancelled() {
             match job.limits.end_rate_waits(&self.event_type, CLAIM_MAX).await {
                 Ok(ended) if ended >= u64::from(CLAIM_MAX) => {}
-                Ok(_) => return,
+                Ok(_) => break,
                 Err(error) => {
                     tracing::warn!(job = JOB, event_type = %self.event_type, %error, "what waits for a rate was not let go");
-                    return;
+                    break;
                 }
             }
         }
+        *last = Some(rates);
     }
 
-    /// Waits for slots and claims once. None after the stop: then nothing is claimed.
-    async fn pass(&self) -> Option<Result<Pass, StoreError>> {
-        let slots = self.shared.stop.run_until_cancelled(self.wait_for_slots()).await?;
+    /// Waits for places and claims once. None after the stop: then nothing is claimed.
+    async fn pass(&self, changes: &mut watch::Receiver<u64>) -> Option<Result<Pass, StoreError>> {
+        let places = self.shared.stop.run_until_cancelled(self.wait_for_places(changes)).await?;
         if self.shared.stop.is_cancelled() {
             return None;
         }
         // Not within the line above: a claim on its way must not be dropped.
-        Some(match slots {
-            Some((release, slots)) => self.claim(&release, slots).await,
+        Some(match places {
+            Some((routes, release, places)) => self.claim(&routes, &release, places).await,
             None => Ok(Pass::NoRoute),
         })
     }
 
-    /// Waits for a slot of the plugin that has most of them free, and takes what else is free. Half
-    /// of a batch is worth a short wait: claims of one event each would be slow. Then waits for as
-    /// many places on this host, or for fewer.
-    async fn wait_for_slots(&self) -> Option<(Arc<Release>, Vec<Slot>)> {
-        let routes = self.shared.job.registry.current();
-        let release = routes
-            .of_type(&self.event_type)
-            .max_by_key(|release| release.slots().available_permits())?;
-        let slots = release.slots();
-        let limits = &release.manifest().limits;
-        let first = Arc::clone(slots).acquire_owned().await.ok()?;
-        let most = (self.shared.job.config.batch as usize).min(limits.concurrency);
-        let wanted = u32::try_from(most / 2).unwrap_or(1);
-        let mut taken = vec![first];
-        if wanted > 1 {
-            let more = Arc::clone(slots).acquire_many_owned(wanted - 1);
-            if let Ok(Ok(mut more)) = tokio::time::timeout(GATHER, more).await {
-                while let Some(one) = more.split(1) {
-                    taken.push(one);
-                }
-            }
+    /// Waits for places of the plugin that has most of them free, and then for as many on this host,
+    /// or for fewer. Whatever was swapped meanwhile, the routes that it answers are those of now.
+    async fn wait_for_places(
+        &self,
+        changes: &mut watch::Receiver<u64>,
+    ) -> Option<(Arc<Routes>, Arc<Release>, Vec<Place>)> {
+        let registry = &self.shared.job.registry;
+        loop {
+            let release = {
+                let routes = registry.current();
+                let of_type = routes.of_type(&self.event_type);
+                Arc::clone(of_type.max_by_key(|release| release.slots().available())?)
+            };
+            let (slots, limits) = (Arc::clone(release.slots()), release.manifest().limits.clone());
+            // A release that is replaced meanwhile is not held back by who only waits.
+            drop(release);
+            let first = tokio::select! {
+                first = slots.acquire() => first?,
+                _ = changes.changed() => continue,
+            };
+            let most = (self.shared.job.config.batch as usize).min(limits.concurrency);
+            let taken = gather(&slots, first, most).await;
+            let count = u32::try_from(taken.len()).unwrap_or(u32::MAX);
+            let mut places = self.shared.gate.enter(&self.event_type, limits.priority, count).await;
+            let routes = registry.current();
+            let same = |release: &&Arc<Release>| Arc::ptr_eq(release.slots(), &slots);
+            let Some(release) = routes.of_type(&self.event_type).find(same).cloned() else {
+                continue;
+            };
+            let places = taken.into_iter().map_while(|plugin| {
+                places.split().map(|host| Place { _plugin: plugin, _host: host })
+            });
+            let places = places.collect();
+            return Some((routes, release, places));
         }
-        while taken.len() < most {
-            match Arc::clone(slots).try_acquire_owned() {
-                Ok(one) => taken.push(one),
-                Err(_) => break,
-            }
-        }
-        let count = u32::try_from(taken.len()).unwrap_or(u32::MAX);
-        let mut places = self.shared.gate.enter(&self.event_type, limits.priority, count).await;
-        let slots = taken
-            .into_iter()
-            .map_while(|plugin| places.split().map(|host| Slot { _plugin: plugin, _host: host }));
-        Some((Arc::clone(release), slots.collect()))
     }
 
     async fn claim(
         &self,
+        routes: &Arc<Routes>,
         release: &Arc<Release>,
-        mut slots: Vec<Slot>,
+        mut places: Vec<Place>,
     ) -> Result<Pass, StoreError> {
         let job = &self.shared.job;
         let manifest = release.manifest();
-        let limit = u32::try_from(slots.len()).unwrap_or(u32::MAX);
+        let limit = u32::try_from(places.len()).unwrap_or(u32::MAX);
         let claim = Claim {
             host: &job.host,
             event_type: &self.event_type,
@@ -229,9 +242,8 @@ impl Lane {
             lease_for: job.config.lease,
             ordered_among: if manifest.ordered { &manifest.handles } else { &[] },
         };
-        let routes = job.registry.current();
         let LimitedClaim { events, put_aside, more, next_in } =
-            match TypeLimits::of(&routes, &self.event_type) {
+            match TypeLimits::of(routes, &self.event_type) {
                 Some(limits) => job.limits.claim_limited(claim, limits).await?,
                 None => {
                     LimitedClaim { events: job.store.claim(claim).await?, ..Default::default() }
@@ -243,14 +255,19 @@ impl Lane {
         let is_empty = events.is_empty();
         // What has room and was not taken, because it is held, does not go at once.
         let next_in = next_in.filter(|wait| !wait.is_zero() || !events.is_empty());
+        // Those of now: what was swapped during the claim holds for its events, too.
+        let now = job.registry.current();
+        let fits = Arc::ptr_eq(&now, routes) || self.orders_alike(routes, &now);
         let mut given_back = Vec::new();
         for event in events {
             let EventState::Processing(lease) = &event.state else { continue };
             let lease = LeaseRef { event: event.id, token: lease.token };
-            match routes.route(&event.event_type, &event.payload) {
+            match now.route(&event.event_type, &event.payload) {
+                _ if !fits => given_back.push(lease),
+                None if now.of_type(&self.event_type).next().is_none() => given_back.push(lease),
                 None => self.postpone(event, lease, release).await,
-                Some(chosen) => match Self::slot(chosen, release, &mut slots) {
-                    Some(slot) => self.start(event, lease, Arc::clone(chosen), slot),
+                Some(chosen) => match Self::place(chosen, release, &mut places) {
+                    Some(place) => self.start(event, lease, Arc::clone(chosen), place),
                     None => given_back.push(lease),
                 },
             }
@@ -267,18 +284,28 @@ impl Lane {
         })
     }
 
-    /// A slot of the chosen release: one of those that the claim was made for, where it fits.
-    fn slot(
+    /// Whether both sets of routes keep the same order among the events of this type.
+    fn orders_alike(&self, one: &Routes, other: &Routes) -> bool {
+        let orders = |routes: &Routes| -> Vec<Vec<EventType>> {
+            let of_type = routes.of_type(&self.event_type).map(|release| release.manifest());
+            of_type.filter(|manifest| manifest.ordered).map(|m| m.handles.clone()).collect()
+        };
+        orders(one) == orders(other)
+    }
+
+    /// A place for the chosen release: one of those that the claim was made for, where it fits.
+    fn place(
         chosen: &Arc<Release>,
         claimed_for: &Arc<Release>,
-        slots: &mut Vec<Slot>,
-    ) -> Option<Slot> {
-        let slot = slots.pop()?;
-        if Arc::ptr_eq(chosen, claimed_for) {
-            return Some(slot);
+        places: &mut Vec<Place>,
+    ) -> Option<Place> {
+        let place = places.pop()?;
+        // Releases of one plugin share its places.
+        if Arc::ptr_eq(chosen.slots(), claimed_for.slots()) {
+            return Some(place);
         }
-        let plugin = Semaphore::try_acquire_owned(Arc::clone(chosen.slots())).ok()?;
-        Some(Slot { _plugin: plugin, ..slot })
+        let plugin = chosen.slots().try_acquire()?;
+        Some(Place { _plugin: plugin, ..place })
     }
 
     /// Puts an event off that no plugin of its type selects: given back at once, enough of them
@@ -306,7 +333,7 @@ impl Lane {
         let _ = self.settlements.send(settlement).await;
     }
 
-    fn start(&self, event: OutboxEvent, lease: LeaseRef, release: Arc<Release>, slot: Slot) {
+    fn start(&self, event: OutboxEvent, lease: LeaseRef, release: Arc<Release>, place: Place) {
         let lost = self.shared.in_hand.add(lease);
         let attempt = Attempt {
             shared: Arc::clone(&self.shared),
@@ -316,27 +343,24 @@ impl Lane {
             lost,
             settlements: self.settlements.clone(),
         };
-        self.attempts.spawn(attempt.run(slot));
+        self.attempts.spawn(attempt.run(place));
     }
 }
 
-/// How long a lane waits after a wake-up before it claims, once so many in a row brought it nothing.
-/// All lanes of all hosts hear of each event and one of them gets it: the claims of the others find
-/// nothing, and would cost the database more than the work itself.
-fn outrun_pause(times: u32) -> Duration {
-    match times.checked_sub(OUTRUN_MIN) {
-        None | Some(0) => Duration::ZERO,
-        Some(more) => Duration::from_millis(1 << more.min(8)).min(OUTRUN_PAUSE_MAX),
+/// The first place and, after a short wait, what else is free: half of a batch is worth it, for
+/// claims of one event each would be slow.
+async fn gather(slots: &Arc<Slots>, first: Slot, most: usize) -> Vec<Slot> {
+    let wanted = u32::try_from(most / 2).unwrap_or(1);
+    let mut taken = vec![first];
+    if wanted > 1
+        && let Ok(more) = tokio::time::timeout(GATHER, slots.acquire_many(wanted - 1)).await
+    {
+        taken.extend(more);
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_is_outrun_again_and_again_answers_later_and_never_much_later() {
-        let pauses = [0, 1, 2, 3, 4, 5, 6, 7, u32::MAX].map(|n| outrun_pause(n).as_millis());
-        assert_eq!(pauses, [0, 0, 0, 0, 2, 4, 4, 4, 4]);
+    while taken.len() < most
+        && let Some(one) = slots.try_acquire()
+    {
+        taken.push(one);
     }
+    taken
 }

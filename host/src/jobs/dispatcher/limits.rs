@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::domain::{EventType, Rate};
-use crate::plugin::Routes;
+use crate::domain::{EventType, Rate, RateKey};
+use crate::plugin::{Manifest, Routes};
 use crate::store::{Bucket, FleetLimit, RouteLimits};
 
 pub(super) struct TypeLimits {
@@ -31,10 +31,23 @@ impl TypeLimits {
         }))
     }
 
-    /// Whether a plugin of this type has a rate.
-    pub(super) fn have_rate(routes: &Routes, event_type: &EventType) -> bool {
-        routes.of_type(event_type).any(|release| release.manifest().limits.rate.is_some())
+    /// The rates of this type, in the order of the routes.
+    pub(super) fn rates(routes: &Routes, event_type: &EventType) -> Vec<TypeRate> {
+        let manifests = routes.of_type(event_type).map(|release| release.manifest());
+        let rate = |manifest: &Manifest| {
+            let (rate, key) = (manifest.limits.rate?, manifest.limits.rate_key.clone());
+            Some(TypeRate { plugin: manifest.name.clone(), rate, key })
+        };
+        manifests.filter_map(rate).collect()
     }
+}
+
+/// What the events of a plugin wait for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TypeRate {
+    plugin: String,
+    rate: Rate,
+    key: Option<RateKey>,
 }
 
 impl RouteLimits for TypeLimits {

@@ -10,6 +10,7 @@ mod gate;
 mod in_hand;
 mod lane;
 mod limits;
+mod outrun;
 mod settler;
 #[cfg(test)]
 mod sharing_tests;
@@ -122,7 +123,7 @@ impl DispatcherJob {
 }
 
 /// Starts a lane for each event type that has a route, and again after each change of the routes.
-/// A lane whose route is gone ends by itself. Returns at the stop.
+/// A lane whose route is gone waits for another. Returns at the stop.
 async fn run_lanes(
     shared: &Arc<Shared>,
     settlements: &mpsc::Sender<crate::store::Settlement>,

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::components::{ENGINE, components, manifest, release};
 use super::wat;
-use crate::plugin::{Release, ReleaseError};
+use crate::plugin::{Admission, Release, ReleaseError, read_candidate};
 
 fn refused(wasm: &[u8], extra: &str) -> ReleaseError {
     match Release::from_bytes(&ENGINE, manifest(extra), wasm, None) {
@@ -153,19 +153,31 @@ fn folder_with(manifest: &str, wasm: Option<&[u8]>) -> tempfile::TempDir {
 }
 
 fn load_error(folder: &Path) -> String {
-    match Release::load(&ENGINE, folder, None) {
-        Ok(_) => panic!("it was loaded"),
+    match read_candidate(folder, folder) {
+        Ok(_) => panic!("it was read"),
         Err(error) => error.to_string(),
     }
 }
 
 const MANIFEST: &str = "name = \"small\"\nhandles = [\"SMALL\"]\n";
 
-#[test]
-fn a_folder_is_loaded() {
+#[tokio::test]
+async fn a_folder_is_admitted() {
     let folder = folder_with(MANIFEST, Some(&wat::plugin("", "i32.const 1024", "")));
-    let release = Release::load(&ENGINE, folder.path(), None).map_err(|e| e.to_string()).unwrap();
+    let candidate = read_candidate(folder.path(), folder.path()).unwrap();
+    let admission = Admission::new(ENGINE.clone(), None);
+    let release = admission.admit(candidate).await.map_err(|e| e.to_string()).unwrap();
     assert_eq!(release.manifest().name, "small");
+    assert_eq!(release.origin(), folder.path().display().to_string());
+}
+
+#[tokio::test]
+async fn what_cannot_start_is_not_admitted() {
+    let wasm = wat::plugin("(func $start unreachable) (start $start)", "i32.const 1024", "");
+    let folder = folder_with(MANIFEST, Some(&wasm));
+    let candidate = read_candidate(folder.path(), folder.path()).unwrap();
+    let refused = Admission::new(ENGINE.clone(), None).admit(candidate).await;
+    assert!(matches!(refused.err(), Some(ReleaseError::DoesNotStart { .. })));
 }
 
 #[test]
@@ -184,14 +196,39 @@ fn a_component_of_100_mebibytes_is_not_read() {
     let file = std::fs::File::create(folder.path().join("component.wasm")).unwrap();
     file.set_len(100 << 20).unwrap();
     let error = load_error(folder.path());
-    assert!(error.contains("small: the component has more than"), "{error}");
+    assert!(error.contains("component.wasm: it has more than 67108864 bytes"), "{error}");
 }
 
 #[cfg(unix)]
 #[test]
-fn a_device_without_an_end_is_not_read_to_its_end() {
+fn a_link_is_followed_within_the_folder_of_plugins_and_not_out_of_it() {
+    use std::os::unix::fs::symlink;
+    let plugins = tempfile::tempdir().unwrap();
+    let folder = plugins.path().join("small");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::create_dir(folder.join("..data")).unwrap();
+    for (name, bytes) in
+        [("plugin.toml", MANIFEST.as_bytes()), ("component.wasm", b"\0asm\x0d\0\x01\0")]
+    {
+        std::fs::write(folder.join("..data").join(name), bytes).unwrap();
+        symlink(Path::new("..data").join(name), folder.join(name)).unwrap();
+    }
+    assert_eq!(read_candidate(plugins.path(), &folder).unwrap().manifest_text, MANIFEST);
+
+    std::fs::remove_file(folder.join("component.wasm")).unwrap();
+    for elsewhere in ["/dev/zero", "/etc/passwd"] {
+        let _ = std::fs::remove_file(folder.join("component.wasm"));
+        symlink(elsewhere, folder.join("component.wasm")).unwrap();
+        let error = read_candidate(plugins.path(), &folder).unwrap_err().to_string();
+        assert!(error.contains(&format!("it leads to {elsewhere}, outside of")), "{error}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_not_opened() {
     let folder = folder_with(MANIFEST, None);
-    std::os::unix::fs::symlink("/dev/zero", folder.path().join("component.wasm")).unwrap();
+    std::fs::create_dir(folder.path().join("component.wasm")).unwrap();
     let error = load_error(folder.path());
-    assert!(error.contains("small: the component has more than"), "{error}");
+    assert!(error.contains("component.wasm: cannot be read: it is no file"), "{error}");
 }

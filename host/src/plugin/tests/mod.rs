@@ -10,6 +10,7 @@ mod limits;
 mod loading;
 mod outcomes;
 mod precompiled;
+mod registry;
 mod routes;
 mod server;
 pub(crate) mod wat;
