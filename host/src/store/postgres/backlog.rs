@@ -78,7 +78,7 @@ impl BacklogStore for Postgres {
                 let mut tx = self.pool.begin_with("BEGIN READ ONLY").await.doing(DOING)?;
                 // Statistics from a moment when much was RETRYING or FAILED would have the planner read
                 // the whole table for the few that are left.
-                sqlx::query("SET LOCAL enable_seqscan = off")
+                sqlx::raw_sql("SET LOCAL enable_seqscan = off; SET LOCAL jit = off")
                     .execute(&mut *tx)
                     .await
                     .doing(DOING)?;
@@ -112,7 +112,7 @@ impl BacklogStore for Postgres {
         self.pool
             .limited(DOING, async {
                 let mut tx = self.pool.begin_with("BEGIN READ ONLY").await.doing(DOING)?;
-                sqlx::query("SET LOCAL enable_seqscan = off")
+                sqlx::raw_sql("SET LOCAL enable_seqscan = off; SET LOCAL jit = off")
                     .execute(&mut *tx)
                     .await
                     .doing(DOING)?;

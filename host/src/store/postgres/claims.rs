@@ -95,6 +95,16 @@ impl Claims {
         }
     }
 
+    /// The claims that leases came from.
+    pub(super) fn of(&self, leases: &[LeaseRef]) -> Vec<Uuid> {
+        let state = self.state();
+        let claims = leases.iter().filter_map(|lease| state.leases.get(&lease.event));
+        let mut claims: Vec<_> = claims.map(|(_, claim)| *claim).collect();
+        claims.sort_unstable();
+        claims.dedup();
+        claims
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

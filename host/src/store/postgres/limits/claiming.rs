@@ -17,9 +17,10 @@ use crate::store::writes::micros;
 use crate::store::{Claim, StoreError};
 
 /// A host that stands still must not hold the others up: its session is ended, and its lock goes.
-/// And no statistics must turn a look at a few rows into a walk over all.
+/// And no statistics must turn a look at a few rows into a walk over all, or have it compiled.
 const BEGIN: &str = "SELECT set_config('idle_in_transaction_session_timeout', $1, true), \
-    set_config('lock_timeout', $1, true), set_config('enable_seqscan', 'off', true)";
+    set_config('lock_timeout', $1, true), set_config('enable_seqscan', 'off', true), \
+    set_config('jit', 'off', true)";
 
 /// In the order of the numbers, so that nobody waits in a circle.
 const LOCK: &str =
