@@ -11,6 +11,7 @@ mod gate;
 mod in_hand;
 mod lane;
 mod limits;
+mod outrun;
 mod settler;
 #[cfg(test)]
 mod sharing_tests;
