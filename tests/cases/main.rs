@@ -5,6 +5,7 @@ mod bad_plugin;
 mod bad_requests;
 mod command_line;
 mod crashes;
+mod deploy;
 mod dev;
 mod faults;
 mod limits;

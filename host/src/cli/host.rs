@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::{DispatchConfig, Redacted};
 use super::error::CliError;
+use super::host_releases::{ReleasesPlan, open_releases};
 use super::stop_signals::StopSignals;
 use crate::api::{self, Api, ChainJudge, MetricsText, Tokens};
 use crate::broker::Broker;
@@ -20,7 +21,7 @@ use crate::chain::{Chains, NetworkConfig};
 use crate::domain::{Flow, HostId, WithdrawalStatus, event_types};
 use crate::jobs::{
     self, BacklogJob, BrokerMessaging, ChainSigner, ConfirmationJob, DispatcherJob, FailureJob,
-    Metrics, Retention, RetentionJob, RetryJob, StoreCheckpoints,
+    Metrics, ReleasesJob, Retention, RetentionJob, RetryJob, StoreCheckpoints,
 };
 use crate::plugin::{Registry, Routes, SandboxEngine, SecretSource, ServiceError, Services};
 use crate::store::{self, Backlog, Pooler, Store, StoreOptions, StoreUrl};
@@ -50,6 +51,7 @@ pub(super) struct HostPlan<'a> {
     pub(super) http: api::Limits,
     pub(super) plugins: &'a Path,
     pub(super) cache: &'a Path,
+    pub(super) releases: ReleasesPlan,
     pub(super) networks: Vec<NetworkConfig>,
     /// How often each network's open payments are looked at.
     pub(super) confirmation_poll: Duration,
@@ -88,7 +90,12 @@ impl RunningHost {
         let engine = SandboxEngine::start().map_err(|error| {
             CliError::failed(error.to_string(), "this machine", "give the process more memory")
         })?;
-        let registry = Arc::new(load_plugins(&engine, plan.plugins, plan.cache).await?);
+        let host = HostId::generate(&machine_name());
+        let (registry, releases) = if plan.releases.from_store {
+            open_releases(&engine, &plan, &store, &host).await?
+        } else {
+            (Arc::new(load_plugins(&engine, plan.plugins, plan.cache).await?), None)
+        };
         warn_of_missing_plugins(&registry.current(), &plan.flow);
         let chains =
             Chains::open(plan.networks, Arc::clone(&store) as _).await.map_err(|error| {
@@ -110,6 +117,9 @@ impl RunningHost {
             metrics: metrics_text(&metrics, backlog_seen, limits.untaken_after),
             repair: Arc::clone(&store) as _,
             rates: Arc::clone(&store) as _,
+            releases: Arc::clone(&store) as _,
+            releases_rule: plan.releases.rule(),
+            blame: Arc::clone(&store) as _,
             ordered: Arc::clone(&registry) as _,
             judge: Arc::new(ChainJudge {
                 chains: Arc::clone(&chains),
@@ -129,7 +139,7 @@ impl RunningHost {
             registry,
             engine,
             services,
-            host: HostId::generate(&machine_name()),
+            host,
             config: jobs::DispatchConfig {
                 lease: plan.dispatch.lease,
                 poll: plan.dispatch.poll,
@@ -144,6 +154,7 @@ impl RunningHost {
             interruptions_max: plan.dispatch.interruptions_max,
             keep: plan.retention,
             seen,
+            releases,
         };
         // Before anything is in hand: a stop that comes right after the start is one in order, too.
         let signals = StopSignals::listen();
@@ -252,6 +263,8 @@ struct Duties {
     interruptions_max: u32,
     keep: Retention,
     seen: watch::Sender<Backlog>,
+    /// Where releases come from the store.
+    releases: Option<ReleasesJob>,
 }
 
 fn start_jobs(
@@ -261,7 +274,7 @@ fn start_jobs(
     duties: Duties,
     stop: &CancellationToken,
 ) -> JoinSet<()> {
-    let Duties { confirmation_poll, interruptions_max, keep, seen } = duties;
+    let Duties { confirmation_poll, interruptions_max, keep, seen, releases } = duties;
     let metrics = &Arc::clone(&dispatcher.metrics);
     let registry = Arc::clone(&dispatcher.registry);
     let mut jobs = JoinSet::new();
@@ -280,6 +293,9 @@ fn start_jobs(
     jobs.spawn(retention.run(Arc::clone(metrics), stop.clone()));
     let backlog = BacklogJob { store: Arc::clone(store) as _, registry, poll: BACKLOG_POLL, seen };
     jobs.spawn(backlog.run(Arc::clone(metrics), stop.clone()));
+    if let Some(releases) = releases {
+        jobs.spawn(releases.run(Arc::clone(metrics), stop.clone()));
+    }
     for (_, chain) in chains.iter() {
         let confirmation = ConfirmationJob { chain: Arc::clone(chain), poll: confirmation_poll };
         jobs.spawn(confirmation.run(Arc::clone(metrics), stop.clone()));

@@ -7,6 +7,7 @@ use super::ServeArgs;
 use super::config::{self, AssetKind, BrokerConfig, Config};
 use super::error::CliError;
 use super::host::{HostPlan, RunningHost};
+use super::host_releases::ReleasesPlan;
 use super::logging::start_logging;
 use super::output::print;
 use super::store_args::store_of;
@@ -47,6 +48,11 @@ pub async fn run(args: ServeArgs) -> Result<(), CliError> {
         },
         plugins: &config.plugins.dir,
         cache: &config.plugins.cache_dir,
+        releases: ReleasesPlan {
+            from_store: args.plugins_from.unwrap_or(config.plugins.from_store),
+            hold_widening: config.plugins.hold_widening,
+            prepare_within: config.plugins.prepare_timeout,
+        },
         networks,
         confirmation_poll: poll.unwrap_or(RPC_TIMEOUT),
         broker,

@@ -8,7 +8,9 @@ mod admission;
 mod artifact;
 mod bindings;
 mod call;
+mod canary;
 mod contract;
+mod difference;
 mod egress;
 mod engine;
 mod folder;
@@ -30,6 +32,8 @@ mod toolchain;
 
 pub use admission::{Admission, Candidate};
 pub use call::ValidateError;
+pub use canary::{Canaries, Canary, CanarySet};
+pub use difference::{Difference, differences};
 pub use engine::{EngineError, SandboxEngine};
 pub use folder::{FolderError, read_candidate};
 pub use grants::{Grants, HttpGrant, SecretGrant, TopicPattern, TransitionGrant};

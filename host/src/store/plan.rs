@@ -47,7 +47,10 @@ pub(super) fn withdrawal_of(settlement: &Settlement) -> Option<WithdrawalId> {
     let concerned = match &settlement.decision {
         Decision::Done(receipt) => receipt.standing.is_some(),
         Decision::Fail(_) => follows(&settlement.aggregate, &settlement.event_type).is_some(),
-        Decision::Retry { .. } | Decision::Defer { .. } | Decision::Postpone { .. } => false,
+        Decision::Retry { .. }
+        | Decision::Defer { .. }
+        | Decision::Postpone { .. }
+        | Decision::BackToLive { .. } => false,
     };
     concerned.then(|| settlement.aggregate.as_withdrawal()).flatten()
 }
@@ -192,6 +195,12 @@ impl<'f> Plan<'f> {
                 let update = EventUpdate { unknown, ..update };
                 again(update, after, HistoryKind::Interrupted, Some(&reason), attempt)
             }
+            Decision::BackToLive { reason, outcome_unknown } => {
+                let unknown =
+                    if outcome_unknown { UnknownAfter::Yes } else { UnknownAfter::AsBefore };
+                let update = EventUpdate { unknown, ..update };
+                again(update, Duration::ZERO, HistoryKind::Canary, Some(&reason), attempt)
+            }
             Decision::Fail(reason) => {
                 self.consequence(&aggregate, &event_type, &reason, cause);
                 let events = std::mem::take(&mut self.events);
@@ -225,6 +234,13 @@ impl<'f> Plan<'f> {
             None => Ok(()),
         });
         if let Err(text) = checked {
+            if attempt.on_canary {
+                // Where a handler says that it did it, the old release must look first.
+                let update = EventUpdate { unknown: UnknownAfter::Yes, ..update };
+                let back = again(update, Duration::ZERO, HistoryKind::Canary, Some(&text), attempt);
+                let reason = FailureReason { code: FailureCode::Rejected, text };
+                return Planned { answer: Settled::TransitionRefused(reason), ..back };
+            }
             let reason = FailureReason { code: FailureCode::Rejected, text };
             // The handler says that it did it, so a replay must not do it blindly again.
             let update = EventUpdate { unknown: UnknownAfter::Yes, ..update };
@@ -295,6 +311,7 @@ impl<'f> Plan<'f> {
                 release_digest: String::new(),
                 started_at: at,
                 duration: Duration::ZERO,
+                on_canary: false,
             },
         });
         Writes { history: history.collect(), ..self.into_writes() }

@@ -78,7 +78,11 @@ fn event_type_of(path: EventTypePath) -> Result<EventType, Problem> {
 }
 
 /// The body is `{"reason": "…"}`, for those who come later.
-async fn read_reason(headers: &HeaderMap, body: Body, limits: &Limits) -> Result<String, Problem> {
+pub(in crate::api) async fn read_reason(
+    headers: &HeaderMap,
+    body: Body,
+    limits: &Limits,
+) -> Result<String, Problem> {
     let body = read_json(headers, body, limits).await?;
     let wrong = |field: &str, code, detail: String| {
         let errors = vec![FieldError::new(field, code, detail)];

@@ -30,6 +30,12 @@ pub struct PluginsConfig {
     pub dir: PathBuf,
     /// Precompiled artifacts. Trusted: only the host may write it.
     pub cache_dir: PathBuf,
+    /// Whether releases come from the store, and not from the folder.
+    pub from_store: bool,
+    /// Whether a release of the store that asks for more than the live one is held.
+    pub hold_widening: bool,
+    /// How long all hosts together have for a new release of the store.
+    pub prepare_timeout: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -166,8 +172,26 @@ pub(super) fn read_plugins(root: &mut Section<'_>) -> PluginsConfig {
         let why = "lies inside plugins.dir, where others may write: put it elsewhere";
         section.error("cache_dir", why);
     }
+    let from = section.parsed("from", |text| match text {
+        "folder" => Ok(false),
+        "store" => Ok(true),
+        other => Err(format!("{other:?} is no source: write \"folder\" or \"store\"")),
+    });
+    let widening = section.parsed("widening", |text| match text {
+        "hold" => Ok(true),
+        "allow" => Ok(false),
+        other => Err(format!("{other:?} is no rule: write \"hold\" or \"allow\"")),
+    });
+    let prepare_timeout =
+        section.duration("prepare_timeout", seconds(120), seconds(1)..=seconds(3_600));
     section.finish();
-    PluginsConfig { dir, cache_dir }
+    PluginsConfig {
+        dir,
+        cache_dir,
+        from_store: from.unwrap_or(false),
+        hold_widening: widening.unwrap_or(true),
+        prepare_timeout,
+    }
 }
 
 pub(super) fn read_dispatch(root: &mut Section<'_>) -> DispatchConfig {

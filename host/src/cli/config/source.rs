@@ -13,7 +13,7 @@ use super::error::ConfigError;
 const PREFIX: &str = "TIDEGATE_";
 
 /// The keys that a variable can set.
-pub(super) const VARIABLES: [&str; 29] = [
+pub(super) const VARIABLES: [&str; 32] = [
     "listen",
     "http.body_max",
     "http.request_timeout",
@@ -28,6 +28,9 @@ pub(super) const VARIABLES: [&str; 29] = [
     "store.migrate",
     "plugins.dir",
     "plugins.cache_dir",
+    "plugins.from",
+    "plugins.widening",
+    "plugins.prepare_timeout",
     "dispatch.lease",
     "dispatch.poll",
     "dispatch.grace",

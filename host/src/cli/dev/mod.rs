@@ -14,6 +14,7 @@ use super::DevArgs;
 use super::config::{DispatchConfig, LogConfig, Redacted};
 use super::error::CliError;
 use super::host::{HostPlan, RunningHost};
+use super::host_releases::ReleasesPlan;
 use super::logging::start_logging;
 use super::output::print;
 use crate::api;
@@ -81,6 +82,11 @@ async fn run_host(
         http: api::Limits::default(),
         plugins: &folder,
         cache: &data_dir.join("plugins-cache"),
+        releases: ReleasesPlan {
+            from_store: false,
+            hold_widening: true,
+            prepare_within: Duration::from_secs(60),
+        },
         networks: vec![network(identity, stand_ins)?],
         confirmation_poll: CONFIRMATION_POLL,
         broker: Some(stand_ins.broker.clone()),

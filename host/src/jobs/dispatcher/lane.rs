@@ -248,6 +248,7 @@ impl Lane {
         // Those of now: what was swapped during the claim holds for its events, too.
         let now = job.registry.current();
         let fits = Arc::ptr_eq(&now, routes) || self.orders_alike(routes, &now);
+        let canaries = job.registry.canaries().current();
         let mut given_back = Vec::new();
         for event in events {
             let EventState::Processing(lease) = &event.state else { continue };
@@ -256,10 +257,17 @@ impl Lane {
                 _ if !fits => given_back.push(lease),
                 None if now.of_type(&self.event_type).next().is_none() => given_back.push(lease),
                 None => self.postpone(event, lease, release).await,
-                Some(chosen) => match Self::place(chosen, release, &mut places) {
-                    Some(place) => self.start(event, lease, Arc::clone(chosen), place),
-                    None => given_back.push(lease),
-                },
+                Some(live) => {
+                    let canary = canaries.of(live, &event);
+                    let chosen = canary.map_or(live, |canary| &canary.release);
+                    match Self::place(chosen, release, &mut places) {
+                        Some(place) => {
+                            let chosen = (Arc::clone(chosen), canary.is_some());
+                            self.start(event, lease, chosen, place);
+                        }
+                        None => given_back.push(lease),
+                    }
+                }
             }
         }
         if !given_back.is_empty() {
@@ -316,19 +324,27 @@ impl Lane {
                 release_digest: String::new(),
                 started_at: std::time::SystemTime::now().into(),
                 duration: Duration::ZERO,
+                on_canary: false,
             },
         };
         // Fails only if the settler panicked: the lease runs out and the event is taken over.
         let _ = self.settlements.send(settlement).await;
     }
 
-    fn start(&self, event: OutboxEvent, lease: LeaseRef, release: Arc<Release>, place: Place) {
+    fn start(
+        &self,
+        event: OutboxEvent,
+        lease: LeaseRef,
+        (release, on_canary): (Arc<Release>, bool),
+        place: Place,
+    ) {
         let lost = self.shared.in_hand.add(lease);
         let attempt = Attempt {
             shared: Arc::clone(&self.shared),
             event,
             lease,
             release,
+            on_canary,
             lost,
             settlements: self.settlements.clone(),
         };

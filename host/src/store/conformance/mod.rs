@@ -22,6 +22,7 @@ mod model;
 mod moving;
 mod opening;
 mod operate;
+mod releases;
 mod repair;
 mod retain;
 mod schema;

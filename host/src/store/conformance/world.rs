@@ -51,6 +51,8 @@ const TIMES: &[(&str, &[&str])] = &[
     ("idempotency_keys", &["created_at"]),
     ("rate_buckets", &["next_at"]),
     ("rate_waiting", &["due_at"]),
+    ("hosts", &["started_at", "seen_at"]),
+    ("plugin_releases", &["created_at", "state_at", "live_at"]),
     (
         "withdrawals",
         &["requested_at", "broadcasted_at", "confirmed_at", "created_at", "updated_at"],
@@ -322,6 +324,7 @@ pub(super) fn settlement(event: &OutboxEvent, decision: Decision) -> Settlement 
             release_digest: "abc".into(),
             started_at: now(),
             duration: Duration::from_millis(5),
+            on_canary: false,
         },
     }
 }

@@ -27,6 +27,7 @@ const SQLITE: &[Listed] = &[
     (4, "retention", include_str!("../../../../migrations/sqlite/0004_retention.sql")),
     (5, "moves", include_str!("../../../../migrations/sqlite/0005_moves.sql")),
     (10, "limits", include_str!("../../../../migrations/sqlite/0010_limits.sql")),
+    (12, "releases", include_str!("../../../../migrations/sqlite/0012_releases.sql")),
 ];
 
 const POSTGRES: &[Listed] = &[
@@ -36,6 +37,7 @@ const POSTGRES: &[Listed] = &[
     (4, "retention", include_str!("../../../../migrations/postgres/0004_retention.sql")),
     (5, "moves", include_str!("../../../../migrations/postgres/0005_moves.sql")),
     (10, "limits", include_str!("../../../../migrations/postgres/0010_limits.sql")),
+    (12, "releases", include_str!("../../../../migrations/postgres/0012_releases.sql")),
 ];
 
 /// The first line of a migration that must not be one transaction.

@@ -18,6 +18,7 @@ mod maintain;
 mod migrations;
 mod operate;
 mod pooler;
+mod releases;
 mod repair;
 mod retain;
 mod row;
@@ -67,6 +68,8 @@ pub(super) struct Postgres {
     gathering: Gathering,
     marks: Mutex<HashMap<EventType, Mark>>,
     listening: Listening,
+    /// The hint that releases changed.
+    releases: Wakeup,
 }
 
 impl Postgres {
@@ -82,7 +85,7 @@ impl Postgres {
             pool.close().await;
             return Err(error);
         }
-        let wakeup = Wakeup::new();
+        let (wakeup, releases) = (Wakeup::new(), Wakeup::new());
         let listening = if has_pooler {
             tracing::info!(
                 "a connection pooler in transaction mode is between this host and the database: \
@@ -90,7 +93,7 @@ impl Postgres {
             );
             Listening::never()
         } else {
-            Listening::start(connect, wakeup.clone())
+            Listening::start(connect, wakeup.clone(), releases.clone())
         };
         let announcing = Announcing::start(pool.clone());
         let gathering = Gathering::start(ACCEPTS, accept::Together(pool.clone()));
@@ -102,6 +105,7 @@ impl Postgres {
             gathering,
             marks: Mutex::default(),
             listening,
+            releases,
         })
     }
 

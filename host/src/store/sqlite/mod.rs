@@ -17,6 +17,7 @@ mod log_size;
 mod maintain;
 mod moved;
 mod operate;
+mod releases;
 mod repair;
 mod retain;
 mod row;
@@ -69,6 +70,8 @@ pub(super) struct Sqlite {
     gathering: Gathering,
     flow: Arc<Flow>,
     wakeup: Wakeup,
+    /// The hint that releases changed.
+    releases: Wakeup,
 }
 
 impl Sqlite {
@@ -114,6 +117,7 @@ impl Sqlite {
             writer,
             flow: Arc::new(options.flow),
             wakeup: Wakeup::new(),
+            releases: Wakeup::new(),
         })
     }
 
