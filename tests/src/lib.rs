@@ -32,6 +32,7 @@ pub mod partner;
 pub mod postgres;
 pub mod process;
 pub mod proxy;
+pub mod registry;
 pub mod seed;
 pub mod skip;
 pub mod witness;

@@ -21,6 +21,7 @@ mod openapi;
 mod ordered;
 mod page;
 mod path;
+mod plugins;
 mod problem;
 mod query;
 mod releases;

@@ -16,6 +16,7 @@ use super::guard::{answer_other_method, answer_unknown_path, around};
 use super::health::{get_health, get_readiness};
 use super::metrics::get_metrics;
 use super::openapi::get_openapi;
+use super::plugins::list_plugins;
 use super::releases::{
     approve_release, deploy_release, disable_plugin, enable_plugin, get_difference, get_release,
     get_release_history, roll_back_plugin,
@@ -52,6 +53,7 @@ pub(super) fn routes() -> Vec<Route> {
         route(GET,  "/v1/routes",                    Needs(Read),    get(list_routes)),
         route(POST, "/v1/routes/{event_type}/pause", Needs(Operate), post(pause_route)),
         route(POST, "/v1/routes/{event_type}/resume", Needs(Operate), post(resume_route)),
+        route(GET,  "/v1/plugins",                   Needs(Read),    get(list_plugins)),
         route(GET,  "/metrics",                      Needs(Read),    get(get_metrics)),
         route(POST, "/v1/events/{id}/skip",          Needs(Operate), post(skip_event)),
         route(POST, "/v1/events/{id}/cancel",        Needs(Operate), post(cancel_event)),

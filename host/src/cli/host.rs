@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,17 +12,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::{DispatchConfig, Redacted};
 use super::error::CliError;
-use super::host_releases::{ReleasesPlan, open_releases};
+use super::host_plugins::{Follower, Opened, PluginsPlan, open_plugins};
 use super::stop_signals::StopSignals;
 use crate::api::{self, Api, ChainJudge, MetricsText, Tokens};
 use crate::broker::Broker;
 use crate::chain::{Chains, NetworkConfig};
-use crate::domain::{Flow, HostId, WithdrawalStatus, event_types};
+use crate::domain::{Flow, HostId, event_types};
 use crate::jobs::{
     self, BacklogJob, BrokerMessaging, ChainSigner, ConfirmationJob, DispatcherJob, FailureJob,
-    Metrics, ReleasesJob, Retention, RetentionJob, RetryJob, StoreCheckpoints,
+    Metrics, Retention, RetentionJob, RetryJob, StoreCheckpoints,
 };
-use crate::plugin::{Registry, Routes, SandboxEngine, SecretSource, ServiceError, Services};
+use crate::plugin::{SandboxEngine, SecretSource, ServiceError, Services};
 use crate::store::{self, Backlog, Pooler, Store, StoreOptions, StoreUrl};
 
 /// How late a due retry may be. One statement over a partial index, so it may be asked often.
@@ -49,9 +48,7 @@ pub(super) struct HostPlan<'a> {
     pub(super) flow: Flow,
     pub(super) tokens: Tokens,
     pub(super) http: api::Limits,
-    pub(super) plugins: &'a Path,
-    pub(super) cache: &'a Path,
-    pub(super) releases: ReleasesPlan,
+    pub(super) plugins: PluginsPlan<'a>,
     pub(super) networks: Vec<NetworkConfig>,
     /// How often each network's open payments are looked at.
     pub(super) confirmation_poll: Duration,
@@ -91,12 +88,8 @@ impl RunningHost {
             CliError::failed(error.to_string(), "this machine", "give the process more memory")
         })?;
         let host = HostId::generate(&machine_name());
-        let (registry, releases) = if plan.releases.from_store {
-            open_releases(&engine, &plan, &store, &host).await?
-        } else {
-            (Arc::new(load_plugins(&engine, plan.plugins, plan.cache).await?), None)
-        };
-        warn_of_missing_plugins(&registry.current(), &plan.flow);
+        let plugins = open_plugins(&engine, &plan.plugins, &store, &host, &plan.flow).await?;
+        let Opened { registry, follower } = plugins;
         let chains =
             Chains::open(plan.networks, Arc::clone(&store) as _).await.map_err(|error| {
                 CliError::failed(error.to_string(), "[[networks]]", "correct the configuration")
@@ -118,7 +111,7 @@ impl RunningHost {
             repair: Arc::clone(&store) as _,
             rates: Arc::clone(&store) as _,
             releases: Arc::clone(&store) as _,
-            releases_rule: plan.releases.rule(),
+            releases_rule: plan.plugins.rule,
             blame: Arc::clone(&store) as _,
             ordered: Arc::clone(&registry) as _,
             judge: Arc::new(ChainJudge {
@@ -140,13 +133,7 @@ impl RunningHost {
             engine,
             services,
             host,
-            config: jobs::DispatchConfig {
-                lease: plan.dispatch.lease,
-                poll: plan.dispatch.poll,
-                grace: plan.dispatch.grace,
-                batch: plan.dispatch.batch,
-                attempts_max: plan.dispatch.attempts_max,
-            },
+            config: dispatch_config(&plan.dispatch),
             metrics,
         };
         let duties = Duties {
@@ -154,7 +141,7 @@ impl RunningHost {
             interruptions_max: plan.dispatch.interruptions_max,
             keep: plan.retention,
             seen,
-            releases,
+            follower,
         };
         // Before anything is in hand: a stop that comes right after the start is one in order, too.
         let signals = StopSignals::listen();
@@ -257,14 +244,24 @@ fn metrics_text(
     Arc::new(move || metrics.text(&seen.borrow(), untaken_after))
 }
 
+fn dispatch_config(config: &DispatchConfig) -> jobs::DispatchConfig {
+    jobs::DispatchConfig {
+        lease: config.lease,
+        poll: config.poll,
+        grace: config.grace,
+        batch: config.batch,
+        attempts_max: config.attempts_max,
+    }
+}
+
 /// What the jobs beside the dispatcher are told.
 struct Duties {
     confirmation_poll: Duration,
     interruptions_max: u32,
     keep: Retention,
     seen: watch::Sender<Backlog>,
-    /// Where releases come from the store.
-    releases: Option<ReleasesJob>,
+    /// Follows what releases there are.
+    follower: Follower,
 }
 
 fn start_jobs(
@@ -274,7 +271,7 @@ fn start_jobs(
     duties: Duties,
     stop: &CancellationToken,
 ) -> JoinSet<()> {
-    let Duties { confirmation_poll, interruptions_max, keep, seen, releases } = duties;
+    let Duties { confirmation_poll, interruptions_max, keep, seen, follower } = duties;
     let metrics = &Arc::clone(&dispatcher.metrics);
     let registry = Arc::clone(&dispatcher.registry);
     let mut jobs = JoinSet::new();
@@ -293,52 +290,12 @@ fn start_jobs(
     jobs.spawn(retention.run(Arc::clone(metrics), stop.clone()));
     let backlog = BacklogJob { store: Arc::clone(store) as _, registry, poll: BACKLOG_POLL, seen };
     jobs.spawn(backlog.run(Arc::clone(metrics), stop.clone()));
-    if let Some(releases) = releases {
-        jobs.spawn(releases.run(Arc::clone(metrics), stop.clone()));
-    }
+    jobs.spawn(follower.run(Arc::clone(metrics), stop.clone()));
     for (_, chain) in chains.iter() {
         let confirmation = ConfirmationJob { chain: Arc::clone(chain), poll: confirmation_poll };
         jobs.spawn(confirmation.run(Arc::clone(metrics), stop.clone()));
     }
     jobs
-}
-
-async fn load_plugins(
-    engine: &SandboxEngine,
-    folder: &Path,
-    cache: &Path,
-) -> Result<Registry, CliError> {
-    let (compiler, at) = (engine.clone(), folder.to_owned());
-    let cache = cache.to_owned();
-    // Compiling is heavy and blocking.
-    let loaded =
-        tokio::task::spawn_blocking(move || Routes::from_folder(&compiler, &at, Some(&cache)));
-    let place = folder.display().to_string();
-    let failed =
-        |what: String| CliError::failed(what, place.clone(), "correct the plugin and start again");
-    match loaded.await {
-        Ok(Ok(routes)) => {
-            for release in routes.releases() {
-                release.rehearse(engine).await.map_err(|error| failed(error.to_string()))?;
-                let manifest = release.manifest();
-                tracing::info!(plugin.name = %manifest.name, digest = release.digest(), "loaded");
-            }
-            Ok(Registry::new(routes))
-        }
-        Ok(Err(error)) => Err(failed(error.to_string())),
-        Err(error) => Err(failed(format!("the compiler failed: {error}"))),
-    }
-}
-
-/// Their events wait, and never fail, for want of a plugin; but somebody should know.
-fn warn_of_missing_plugins(routes: &Routes, flow: &Flow) {
-    for status in WithdrawalStatus::ALL {
-        for event_type in flow.event_types(status) {
-            if routes.of_type(event_type).next().is_none() {
-                tracing::warn!(%event_type, "no plugin handles this type: its events will wait as PENDING");
-            }
-        }
-    }
 }
 
 /// What the plugins' host functions rest on.

@@ -9,14 +9,13 @@ pub mod dev;
 mod error;
 mod events;
 mod host;
-mod host_releases;
+mod host_plugins;
 mod import;
 mod keystore;
 mod logging;
 mod migrate;
 mod output;
 mod plugin;
-mod releases;
 mod routes;
 pub mod serve;
 mod stop_signals;
@@ -168,12 +167,15 @@ mod tests {
             "tidegate plugin approve p 3 --reason x",
             "tidegate events failures --json",
             "tidegate events replay --release 0123 --reason x",
+            "tidegate plugin list --json --token t",
             "tidegate routes list --json",
             "tidegate routes pause A --reason x --token t",
             "tidegate routes resume A --reason x",
             "tidegate status --watch --json",
             "tidegate events skip 1 --reason gone --token t",
             "tidegate events cancel 1 --reason wrong",
+            "tidegate plugin push partner-sync oci://127.0.0.1:5000/team/partner-sync:1 --json",
+            "tidegate plugin pull oci://127.0.0.1:5000/team/partner-sync:1 partner-sync --json",
             "tidegate migrate status --json",
             "tidegate migrate run --config x.toml",
             "tidegate migrate dry-run --store sqlite:x.db --json",

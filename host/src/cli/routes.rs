@@ -161,7 +161,7 @@ fn state(route: &Value) -> String {
     let empty = route["handlers"].as_array().is_none_or(Vec::is_empty);
     let text = match (route["paused"] == true, route["untaken"] == true, empty) {
         (true, _, _) => return format!("paused: {}", cell(&route["control"]["reason"])),
-        (false, _, true) => "no plugin on this host",
+        (false, _, true) => "no route: no plugin on this host handles it",
         (false, true, false) => "due, and no host is taking it",
         (false, false, false) => "ok",
     };
@@ -227,7 +227,7 @@ mod tests {
         assert_eq!(state(&route), "paused: the partner is away");
         route["paused"] = json!(false);
         route["handlers"] = json!([]);
-        assert_eq!(state(&route), "no plugin on this host");
+        assert_eq!(state(&route), "no route: no plugin on this host handles it");
     }
 
     #[test]

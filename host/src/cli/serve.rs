@@ -7,11 +7,11 @@ use super::ServeArgs;
 use super::config::{self, AssetKind, BrokerConfig, Config};
 use super::error::CliError;
 use super::host::{HostPlan, RunningHost};
-use super::host_releases::ReleasesPlan;
+use super::host_plugins::PluginsPlan;
 use super::logging::start_logging;
 use super::output::print;
 use super::store_args::store_of;
-use crate::api::Limits;
+use crate::api::{Limits, ReleaseRule};
 use crate::broker::{Broker, NatsBroker, NatsConfig, NatsStream};
 use crate::chain::{Asset, FeeCaps, NetworkConfig, Passphrase};
 
@@ -46,11 +46,14 @@ pub async fn run(args: ServeArgs) -> Result<(), CliError> {
             untaken_after: config.http.untaken_after.max(5 * config.dispatch.poll),
             ..config.http
         },
-        plugins: &config.plugins.dir,
-        cache: &config.plugins.cache_dir,
-        releases: ReleasesPlan {
-            from_store: args.plugins_from.unwrap_or(config.plugins.from_store),
-            hold_widening: config.plugins.hold_widening,
+        plugins: PluginsPlan {
+            folder: &config.plugins.dir,
+            cache: &config.plugins.cache_dir,
+            drain: config.plugins.drain,
+            rule: ReleaseRule {
+                from_store: args.plugins_from.unwrap_or(config.plugins.from_store),
+                hold_widening: config.plugins.hold_widening,
+            },
             prepare_within: config.plugins.prepare_timeout,
         },
         networks,

@@ -4,11 +4,14 @@
 //! Every host does the same, and any of them may take a step first; the store sees to it that it is
 //! taken once. Nothing here needs a restart, and every pass begins from what the store says.
 
+mod load;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::cycle;
@@ -17,9 +20,7 @@ use crate::domain::{
     CanaryTallies, HostId, HostVerdict, ReleaseName, ReleaseState, RolloutDecision, RolloutFacts,
     decide_rollout,
 };
-use crate::plugin::{
-    Admission, Canary, Candidate, Manifest, PluginState, Refusal, Registry, Release, Routes,
-};
+use crate::plugin::{Admission, Canary, Manifest, PluginState, Refusal, Registry, Release};
 use crate::store::{HOST_GONE_AFTER, PluginRelease, PluginStanding, ReleaseStore, StoreError};
 
 /// Between two signs of life: a few may be lost before others take this host for dead.
@@ -179,49 +180,6 @@ impl ReleasesJob {
         memory.tallies.retain(|name, _| wanted(name));
     }
 
-    /// Fetches, verifies and compiles a release, once. Answers whether it did.
-    async fn load(&self, release: &PluginRelease) -> Result<bool, StoreError> {
-        if self.memory().loaded.contains_key(&release.name) {
-            return Ok(false);
-        }
-        let loaded = match self.store.component(&release.digest).await? {
-            Some(component) => self.admit(release, component).await,
-            None => Err("its component is not in the store".to_owned()),
-        };
-        match &loaded {
-            Ok(_) => {
-                tracing::info!(job = Self::NAME, release = %release.name, digest = %release.digest, "prepared")
-            }
-            Err(reason) => {
-                tracing::warn!(job = Self::NAME, release = %release.name, %reason, "rejected")
-            }
-        }
-        self.memory().loaded.insert(release.name.clone(), loaded);
-        Ok(true)
-    }
-
-    async fn admit(
-        &self,
-        release: &PluginRelease,
-        component: Vec<u8>,
-    ) -> Result<Arc<Release>, String> {
-        if hexadecimal(&Sha256::digest(&component)) != release.digest {
-            return Err("the stored component is another one than its digest says".to_owned());
-        }
-        let candidate = Candidate {
-            manifest_text: release.manifest.clone(),
-            component,
-            signature: release.signature.clone(),
-            origin: origin(&release.name.plugin),
-        };
-        let admitted = self.admission.admit(candidate).await.map_err(|error| error.to_string())?;
-        let name = &admitted.manifest().name;
-        if *name != release.name.plugin {
-            return Err(format!("its manifest has the name {name}"));
-        }
-        Ok(admitted)
-    }
-
     /// Makes the live release of a plugin live here, or takes a disabled one out.
     async fn apply(&self, plugin: &PluginStanding) -> Result<(), StoreError> {
         let name = plugin.plugin.as_str();
@@ -292,19 +250,6 @@ impl ReleasesJob {
                 self.refuse(candidate, PluginState::Rejected, &reason);
                 self.report(&candidate.name, HostVerdict::Rejected { reason }).await
             }
-        }
-    }
-
-    /// Whether a release could be live beside what is live now.
-    fn fits(&self, release: Arc<Release>) -> Result<Arc<Release>, String> {
-        let current = self.registry.current();
-        let name = &release.manifest().name;
-        let others = current.releases().iter().filter(|other| other.manifest().name != *name);
-        let mut releases: Vec<_> = others.map(Arc::clone).collect();
-        releases.push(Arc::clone(&release));
-        match Routes::new(releases) {
-            Ok(_) => Ok(release),
-            Err(clash) => Err(clash.to_string()),
         }
     }
 
@@ -414,10 +359,3 @@ impl ReleasesJob {
 fn origin(plugin: &str) -> String {
     format!("store:{plugin}")
 }
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-#[cfg(test)]
-mod tests;

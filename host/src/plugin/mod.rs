@@ -23,12 +23,15 @@ mod registry;
 mod release;
 mod routes;
 mod services;
+mod signature;
 mod slots;
 mod state;
 mod status;
 #[cfg(test)]
 pub(crate) mod tests;
 mod toolchain;
+mod watcher;
+mod words;
 
 pub use admission::{Admission, Candidate};
 pub use call::ValidateError;
@@ -40,13 +43,15 @@ pub use grants::{Grants, HttpGrant, SecretGrant, TopicPattern, TransitionGrant};
 pub use limits::Limits;
 pub use manifest::{Manifest, ManifestError};
 pub use registry::{Registry, RouteClash};
-pub use release::{Release, ReleaseError, ReleaseFacts};
+pub use release::{Interfaces, Release, ReleaseError, ReleaseFacts};
 pub use routes::Routes;
 pub use services::{
     CheckpointError, Checkpoints, Messaging, OutgoingMessage, PaymentTerms, PublishError,
     SecretSource, ServiceError, SignError, SignRequest, Signer, Work,
 };
+pub use signature::{KeyError, SIGNATURE_BYTES_MAX, SIGNATURE_FILE, SignatureError, TrustedKeys};
 pub use slots::{Slot, Slots};
 pub use state::Services;
 pub use status::{PluginState, PluginStatus, Refusal};
 pub use toolchain::{ToolchainError, build_components};
+pub use watcher::Watcher;

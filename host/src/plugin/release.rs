@@ -20,9 +20,6 @@ use super::manifest::{Manifest, ManifestError};
 use super::slots::Slots;
 use super::state::CallState;
 
-/// A component larger than this is not read.
-pub(super) const COMPONENT_BYTES_MAX: u64 = 64 << 20;
-
 /// A loaded release, ready to be called.
 pub struct Release {
     /// Its plugin's, from when it becomes live.
@@ -97,7 +94,17 @@ pub enum ReleaseError {
     TooHungry { plugin: String, what: String },
 }
 
+/// What a component wants of a host, and offers it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interfaces {
+    pub imports: Vec<String>,
+    pub exports: Vec<String>,
+}
+
 impl Release {
+    /// A component larger than this is not read.
+    pub const COMPONENT_BYTES_MAX: u64 = 64 << 20;
+
     #[must_use]
     pub fn manifest(&self) -> &Manifest {
         &self.facts.manifest
@@ -161,6 +168,16 @@ impl Release {
                 // The sender lives as long as the release.
                 _ = ends_at.changed() => {}
             }
+        }
+    }
+
+    /// The names of the component's imports and exports.
+    #[must_use]
+    pub fn interfaces(&self, engine: &SandboxEngine) -> Interfaces {
+        let component = self.instance.component().component_type();
+        Interfaces {
+            imports: component.imports(engine.get()).map(|(name, _)| name.to_owned()).collect(),
+            exports: component.exports(engine.get()).map(|(name, _)| name.to_owned()).collect(),
         }
     }
 

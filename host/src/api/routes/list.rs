@@ -37,6 +37,8 @@ struct RouteView {
     held: CountView,
     oldest_age_ms: Option<u64>,
     untaken: bool,
+    /// No plugin of this host handles the type: its events wait.
+    no_route: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -111,6 +113,7 @@ impl RouteView {
             held: CountView::default(),
             oldest_age_ms: None,
             untaken: false,
+            no_route: routes.of_type(event_type).next().is_none(),
         }
     }
 

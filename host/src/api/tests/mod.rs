@@ -6,6 +6,7 @@ mod events;
 mod fake;
 mod idempotency;
 mod operations;
+mod plugins;
 mod problems;
 mod releases;
 mod routes;
@@ -30,6 +31,7 @@ struct Host {
     store: Arc<FakeStore>,
     judge: Arc<FakeJudge>,
     backlog: tokio::sync::watch::Sender<crate::store::Backlog>,
+    registry: Arc<crate::plugin::Registry>,
     router: Router,
 }
 
@@ -82,13 +84,14 @@ fn host_with(limits: Limits) -> Host {
     .unwrap();
     let nothing = crate::store::Backlog { read_at: std::time::Instant::now(), types: vec![] };
     let (backlog, backlog_seen) = tokio::sync::watch::channel(nothing);
+    let registry = Arc::new(crate::plugin::Registry::new(crate::plugin::Routes::default()));
     let router = router(Api {
         accept: store.clone(),
         operate: store.clone(),
         control: store.clone(),
         backlog: store.clone(),
         backlog_seen,
-        registry: Arc::new(crate::plugin::Registry::new(crate::plugin::Routes::default())),
+        registry: Arc::clone(&registry),
         metrics: Arc::new(|| "tidegate_up 1\n".to_owned()),
         repair: store.clone(),
         rates: store.clone(),
@@ -101,7 +104,7 @@ fn host_with(limits: Limits) -> Host {
         flow: Flow::default(),
         limits,
     });
-    Host { store, judge, backlog, router }
+    Host { store, judge, backlog, registry, router }
 }
 
 impl Host {

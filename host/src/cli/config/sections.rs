@@ -36,6 +36,8 @@ pub struct PluginsConfig {
     pub hold_widening: bool,
     /// How long all hosts together have for a new release of the store.
     pub prepare_timeout: Duration,
+    /// How long a replaced release may go on with what it has in hand.
+    pub drain: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -184,6 +186,7 @@ pub(super) fn read_plugins(root: &mut Section<'_>) -> PluginsConfig {
     });
     let prepare_timeout =
         section.duration("prepare_timeout", seconds(120), seconds(1)..=seconds(3_600));
+    let drain = section.duration("drain", seconds(60), seconds(0)..=seconds(3_600));
     section.finish();
     PluginsConfig {
         dir,
@@ -191,6 +194,7 @@ pub(super) fn read_plugins(root: &mut Section<'_>) -> PluginsConfig {
         from_store: from.unwrap_or(false),
         hold_widening: widening.unwrap_or(true),
         prepare_timeout,
+        drain,
     }
 }
 

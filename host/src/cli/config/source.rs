@@ -13,7 +13,7 @@ use super::error::ConfigError;
 const PREFIX: &str = "TIDEGATE_";
 
 /// The keys that a variable can set.
-pub(super) const VARIABLES: [&str; 32] = [
+pub(super) const VARIABLES: [&str; 33] = [
     "listen",
     "http.body_max",
     "http.request_timeout",
@@ -31,6 +31,7 @@ pub(super) const VARIABLES: [&str; 32] = [
     "plugins.from",
     "plugins.widening",
     "plugins.prepare_timeout",
+    "plugins.drain",
     "dispatch.lease",
     "dispatch.poll",
     "dispatch.grace",

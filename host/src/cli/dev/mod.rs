@@ -14,7 +14,7 @@ use super::DevArgs;
 use super::config::{DispatchConfig, LogConfig, Redacted};
 use super::error::CliError;
 use super::host::{HostPlan, RunningHost};
-use super::host_releases::ReleasesPlan;
+use super::host_plugins::PluginsPlan;
 use super::logging::start_logging;
 use super::output::print;
 use crate::api;
@@ -80,11 +80,11 @@ async fn run_host(
         flow: Flow::default(),
         tokens: identity.tokens()?,
         http: api::Limits::default(),
-        plugins: &folder,
-        cache: &data_dir.join("plugins-cache"),
-        releases: ReleasesPlan {
-            from_store: false,
-            hold_widening: true,
+        plugins: PluginsPlan {
+            folder: &folder,
+            cache: &data_dir.join("plugins-cache"),
+            drain: Duration::from_secs(10),
+            rule: api::ReleaseRule::default(),
             prepare_within: Duration::from_secs(60),
         },
         networks: vec![network(identity, stand_ins)?],

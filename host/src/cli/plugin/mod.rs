@@ -1,31 +1,41 @@
-//! `tidegate plugin …`: the plugins of a running host. One file a command.
+//! `tidegate plugin …`: what authors and operators do with plugins. One file a command.
+
+mod folder;
+mod list;
+mod oci;
+mod releases;
 
 use clap::{Args, Subcommand};
 
-use super::client::{Client, ClientArgs};
+use super::client::ClientArgs;
 use super::error::CliError;
-use super::releases::{self, ReleasesCommand};
+use releases::ReleasesCommand;
 
 #[derive(Args)]
 pub(super) struct PluginArgs {
-    #[command(flatten)]
-    client: ClientArgs,
     #[command(subcommand)]
     command: PluginCommand,
 }
 
 #[derive(Subcommand)]
 enum PluginCommand {
+    /// List a host's releases: live ones, those that end what they have in hand, what was rejected
+    List(ClientArgs),
+    /// Put a plugin into an OCI registry
+    Push(oci::PushArgs),
+    /// Fetch a plugin from an OCI registry into a folder
+    Pull(oci::PullArgs),
     #[command(flatten)]
     Releases(ReleasesCommand),
 }
 
 /// # Errors
-/// The host refused, or cannot be reached.
+/// See the commands.
 pub(super) async fn run(args: PluginArgs) -> Result<(), CliError> {
-    let client = Client::new(&args.client)?;
-    let json = args.client.json;
     match args.command {
-        PluginCommand::Releases(command) => releases::run(&client, command, json).await,
+        PluginCommand::List(args) => list::run(&args).await,
+        PluginCommand::Push(args) => oci::push(args).await,
+        PluginCommand::Pull(args) => oci::pull(args).await,
+        PluginCommand::Releases(command) => releases::run(command).await,
     }
 }

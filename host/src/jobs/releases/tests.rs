@@ -1,9 +1,10 @@
 use sha2::{Digest, Sha256};
 
+use super::load::hexadecimal;
 use super::*;
 use crate::domain::CanaryPlan;
-use crate::plugin::SandboxEngine;
 use crate::plugin::tests::wat;
+use crate::plugin::{Routes, SandboxEngine};
 use crate::store::{Deploy, Deployed, ReleaseNote, Store, StoreOptions, open};
 
 const MANIFEST: &str = "name = \"p\"\nhandles = [\"A\"]\n";

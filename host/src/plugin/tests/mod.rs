@@ -14,3 +14,5 @@ mod registry;
 mod routes;
 mod server;
 pub(crate) mod wat;
+#[cfg(unix)]
+mod watching;

@@ -110,10 +110,15 @@ fn sockets(_port: u16) -> Vec<&'static str> {
     Vec::new()
 }
 
-#[cfg(target_arch = "wasm32")]
 pub(crate) fn sleep() -> Result<Receipt, Failure> {
-    const HOUR_NS: u64 = 3_600_000_000_000;
-    wasip2::clocks::monotonic_clock::subscribe_duration(HOUR_NS).block();
+    const HOUR_MS: u64 = 3_600_000;
+    wait(HOUR_MS)
+}
+
+#[cfg(target_arch = "wasm32")]
+pub(crate) fn wait(ms: u64) -> Result<Receipt, Failure> {
+    let nanoseconds = ms.saturating_mul(1_000_000);
+    wasip2::clocks::monotonic_clock::subscribe_duration(nanoseconds).block();
     Ok(done())
 }
 
@@ -123,7 +128,7 @@ pub(crate) fn random(bytes: usize) -> Result<Receipt, Failure> {
 }
 
 #[cfg(not(target_arch = "wasm32"))]
-pub(crate) fn sleep() -> Result<Receipt, Failure> {
+pub(crate) fn wait(_ms: u64) -> Result<Receipt, Failure> {
     Err(crate::host_functions::only_in_a_component())
 }
 

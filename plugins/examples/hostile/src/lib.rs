@@ -70,6 +70,8 @@ enum Deed {
     LogFlood,
     /// Waits an hour inside a call to the host.
     Sleep,
+    /// Waits `ms` inside a call to the host.
+    Wait,
     /// Writes a follow-up event that the manifest does not grant.
     ForbiddenFollowUp,
     /// Moves a withdrawal that is not its own to move.
@@ -144,6 +146,7 @@ impl Payload {
             Deed::Recurse => Ok(done().detail(deeds::recurse(1))),
             Deed::GarbageJson => Ok(done().detail_text("{\"torn\": ")),
             Deed::Sleep => deeds::sleep(),
+            Deed::Wait => deeds::wait(self.ms),
             Deed::ForbiddenFollowUp => Ok(done().follow_up("NOT_GRANTED", serde_json::json!({}))),
             Deed::ForbiddenTransition => Ok(done().failed("because I say so")),
             Deed::Detail => Ok(done().detail_text(&*self.text)),

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::Value;
 
+use super::super::folder::PluginFiles;
 use super::gate::{Gate, GateAnswer, Scenarios};
 use super::{name, plan_for_people};
-use crate::cli::client::Client;
+use crate::cli::client::{Client, ClientArgs};
 use crate::cli::error::CliError;
 use crate::cli::output::{cell, print, print_json};
 use crate::domain::{Share, parse_duration};
@@ -19,6 +20,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 #[derive(Args)]
 pub(in crate::cli) struct DeployArgs {
+    #[command(flatten)]
+    pub(super) client: ClientArgs,
     /// The folder: plugin.toml and component.wasm, and a signature if there is one
     folder: PathBuf,
     /// Try it on this share of the events first, such as 5%
@@ -163,27 +166,16 @@ async fn follow(
 
 impl Folder {
     fn read(folder: &Path) -> Result<Self, CliError> {
-        let failed = |place: &Path, what: String| {
-            CliError::failed(what, place.display().to_string(), "name a plugin's folder")
-        };
+        let PluginFiles { manifest, component, signature } = PluginFiles::read(folder)?;
         let file = folder.join("plugin.toml");
-        let manifest = std::fs::read_to_string(&file)
-            .map_err(|error| failed(&file, format!("the manifest cannot be read: {error}")))?;
         let plugin = Manifest::parse(&manifest, &file)
-            .map_err(|error| failed(&file, error.to_string()))?
+            .map_err(|error| {
+                let place = file.display().to_string();
+                CliError::failed(error.to_string(), place, "correct the manifest")
+            })?
             .name;
-        let file = folder.join("component.wasm");
-        let component = std::fs::read(&file)
-            .map_err(|error| failed(&file, format!("the component cannot be read: {error}")))?;
         let mut parts = vec![("manifest", manifest.into_bytes()), ("component", component)];
-        let file = folder.join("component.wasm.minisig");
-        match std::fs::read(&file) {
-            Ok(signature) => parts.push(("signature", signature)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => {
-                return Err(failed(&file, format!("the signature cannot be read: {error}")));
-            }
-        }
+        parts.extend(signature.map(|signature| ("signature", signature.into_bytes())));
         Ok(Self { plugin, parts })
     }
 

@@ -8,13 +8,13 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::client::Client;
-use super::error::CliError;
-use super::output::{cell, print, print_json, table};
+use crate::cli::client::{Client, ClientArgs};
+use crate::cli::error::CliError;
+use crate::cli::output::{cell, print, print_json, table};
 use deploy::DeployArgs;
 
 #[derive(Subcommand)]
-pub(super) enum ReleasesCommand {
+pub(in crate::cli) enum ReleasesCommand {
     /// Deploy a plugin's folder to all hosts: it becomes live on all of them, or on none
     Deploy(DeployArgs),
     /// Show a plugin's releases, and what was decided about them
@@ -32,7 +32,9 @@ pub(super) enum ReleasesCommand {
 }
 
 #[derive(Args)]
-pub(super) struct HistoryArgs {
+pub(in crate::cli) struct HistoryArgs {
+    #[command(flatten)]
+    client: ClientArgs,
     plugin: String,
     /// 1 to 500
     #[arg(long)]
@@ -40,7 +42,9 @@ pub(super) struct HistoryArgs {
 }
 
 #[derive(Args)]
-pub(super) struct RollbackArgs {
+pub(in crate::cli) struct RollbackArgs {
+    #[command(flatten)]
+    client: ClientArgs,
     plugin: String,
     /// The number of a release that was live before
     #[arg(long, value_name = "N")]
@@ -54,7 +58,9 @@ pub(super) struct RollbackArgs {
 }
 
 #[derive(Args)]
-pub(super) struct DiffArgs {
+pub(in crate::cli) struct DiffArgs {
+    #[command(flatten)]
+    client: ClientArgs,
     /// A plugin's name; or a folder, which is compared with what is live
     plugin: String,
     /// The number of a release; the live one if left out
@@ -66,7 +72,9 @@ pub(super) struct DiffArgs {
 }
 
 #[derive(Args)]
-pub(super) struct SwitchArgs {
+pub(in crate::cli) struct SwitchArgs {
+    #[command(flatten)]
+    client: ClientArgs,
     plugin: String,
     /// Why, for those who come later
     #[arg(long)]
@@ -77,7 +85,9 @@ pub(super) struct SwitchArgs {
 }
 
 #[derive(Args)]
-pub(super) struct ApproveArgs {
+pub(in crate::cli) struct ApproveArgs {
+    #[command(flatten)]
+    client: ClientArgs,
     plugin: String,
     /// The number of the release that was looked at
     number: u32,
@@ -89,13 +99,24 @@ pub(super) struct ApproveArgs {
     plan: bool,
 }
 
+impl ReleasesCommand {
+    const fn client(&self) -> &ClientArgs {
+        match self {
+            Self::Deploy(args) => &args.client,
+            Self::History(args) => &args.client,
+            Self::Rollback(args) => &args.client,
+            Self::Diff(args) => &args.client,
+            Self::Disable(args) | Self::Enable(args) => &args.client,
+            Self::Approve(args) => &args.client,
+        }
+    }
+}
+
 /// # Errors
 /// The host refused, or cannot be reached.
-pub(super) async fn run(
-    client: &Client,
-    command: ReleasesCommand,
-    json: bool,
-) -> Result<(), CliError> {
+pub(super) async fn run(command: ReleasesCommand) -> Result<(), CliError> {
+    let client = &Client::new(command.client())?;
+    let json = command.client().json;
     match command {
         ReleasesCommand::Deploy(args) => deploy::run(client, args, json).await,
         ReleasesCommand::History(args) => {

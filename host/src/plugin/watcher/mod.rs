@@ -1,0 +1,450 @@
+//! Follows the folder of plugins: what changes there is settled, admitted, and made live.
+//!
+//! The system's announcements only wake it up, and say which files are open for writing; what holds
+//! is what it sees when it looks. So a lost announcement, or a mount that has none, costs time and
+//! nothing else.
+
+mod announcements;
+mod look;
+mod settling;
+#[cfg(test)]
+mod settling_tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use sha2::{Digest, Sha256};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::admission::{Admission, Candidate};
+use super::folder::{FolderError, plugin_folders, read_candidate};
+use super::registry::Registry;
+use super::release::{Release, ReleaseError, hexadecimal};
+use super::status::{PluginState, Refusal};
+use announcements::Announcements;
+use look::Look;
+use settling::{Next, Settling};
+
+/// How often it looks where nothing was announced; and where nothing is ever announced.
+const RESCAN: Duration = Duration::from_secs(2);
+const RESCAN_UNANNOUNCED: Duration = Duration::from_millis(250);
+/// Between two looks, however much is announced.
+const PAUSE: Duration = Duration::from_millis(5);
+/// At the start, files that are younger may still be written.
+const YOUNG: Duration = Duration::from_millis(200);
+/// How long a folder must be gone before its plugin retires.
+const GONE: Duration = Duration::from_millis(200);
+
+/// The watcher of one folder of plugins.
+pub struct Watcher {
+    plugins: PathBuf,
+    admission: Arc<Admission>,
+    registry: Arc<Registry>,
+    announcements: Announcements,
+    entries: BTreeMap<PathBuf, Entry>,
+    tries: JoinSet<Tried>,
+    /// Said once, until it is there again.
+    unreadable: bool,
+}
+
+/// One plugin's folder.
+struct Entry {
+    settling: Settling,
+    gone_at: Option<Instant>,
+    /// A try of it is running.
+    busy: bool,
+    /// Why the last try failed.
+    refusal: Option<Refusal>,
+    /// A release that clashes with another plugin. It becomes live when that one goes.
+    blocked: Option<Arc<Release>>,
+}
+
+/// What became of reading a folder.
+struct Tried {
+    folder: PathBuf,
+    look: Look,
+    came_to: CameTo,
+}
+
+enum CameTo {
+    Admitted(Arc<Release>),
+    /// It is what is live.
+    Same,
+    /// It changed while it was read.
+    Unsettled,
+    Refused(Box<Refusal>),
+}
+
+impl Watcher {
+    /// Loads what is there, and follows it from then on. A plugin that is not fit is told and left
+    /// out: its events wait.
+    ///
+    /// # Errors
+    /// The folder itself cannot be read.
+    pub async fn start(
+        plugins: PathBuf,
+        admission: Arc<Admission>,
+        registry: Arc<Registry>,
+    ) -> Result<Self, FolderError> {
+        let announcements = Announcements::of(&plugins);
+        let mut watcher = Self {
+            plugins,
+            admission,
+            registry,
+            announcements,
+            entries: BTreeMap::new(),
+            tries: JoinSet::new(),
+            unreadable: false,
+        };
+        watcher.load().await.map_err(|error| FolderError::Unreadable {
+            folder: watcher.plugins.display().to_string(),
+            cause: error.to_string(),
+        })?;
+        Ok(watcher)
+    }
+
+    /// The first pass: all that is there becomes live in the order of the names, so that of two
+    /// that clash it is always the same one.
+    async fn load(&mut self) -> std::io::Result<()> {
+        let mut looks = scan(&self.plugins).await?;
+        let age = looks.iter().map(|(_, look)| look.age(SystemTime::now())).min();
+        if let Some(age) = age.filter(|age| *age < YOUNG) {
+            tokio::time::sleep(YOUNG - age).await;
+            looks = scan(&self.plugins).await?;
+        }
+        let now = Instant::now();
+        for (folder, look) in looks {
+            self.entries.insert(folder.clone(), Entry::new(Settling::tried(look.clone(), now)));
+            self.start_try(folder, look);
+        }
+        let mut tried = BTreeMap::new();
+        while let Some(ended) = self.tries.join_next().await {
+            if let Ok(ended) = ended {
+                tried.insert(ended.folder.clone(), ended);
+            }
+        }
+        for (_, ended) in tried {
+            self.finish(ended);
+        }
+        for (folder, entry) in &mut self.entries {
+            entry.tell_refusal(&self.registry, folder);
+        }
+        Ok(())
+    }
+
+    /// Follows the folder until the stop.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut changes = self.registry.changes();
+        loop {
+            let announced = self.announcements.take();
+            changes.borrow_and_update();
+            self.retry_blocked();
+            self.look(announced).await;
+            let wait = self.act().saturating_duration_since(Instant::now()).max(PAUSE);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.announcements.wait() => tokio::time::sleep(PAUSE).await,
+                () = tokio::time::sleep(wait) => {}
+                _ = changes.changed() => {}
+                Some(ended) = self.tries.join_next() => match ended {
+                    Ok(ended) => self.finish(ended),
+                    Err(error) => self.lost_try(&error),
+                },
+            }
+        }
+    }
+
+    /// Takes in what is there now.
+    async fn look(&mut self, announced: bool) {
+        self.announcements.follow(&self.plugins);
+        let looks = match scan(&self.plugins).await {
+            Ok(looks) => looks,
+            Err(error) => {
+                // What is live stays live: a mount may be away for a moment.
+                if !std::mem::replace(&mut self.unreadable, true) {
+                    tracing::error!(folder = %self.plugins.display(), %error, "the folder of plugins cannot be read; what is live stays so");
+                }
+                return;
+            }
+        };
+        self.unreadable = false;
+        let now = Instant::now();
+        let there: BTreeSet<_> = looks.iter().map(|(folder, _)| folder.clone()).collect();
+        for (folder, look) in looks {
+            let writing = self.announcements.writing(&folder, &look);
+            match self.entries.get_mut(&folder) {
+                Some(entry) => {
+                    entry.gone_at = None;
+                    entry.settling.see(look, now, announced, writing);
+                }
+                None => {
+                    let settling = Settling::new(look, now, announced);
+                    self.entries.insert(folder, Entry::new(settling));
+                }
+            }
+        }
+        for (folder, entry) in &mut self.entries {
+            if !there.contains(folder) {
+                entry.gone_at.get_or_insert(now);
+            }
+        }
+    }
+
+    /// Does what is to be done now; answers when to look again at the latest.
+    fn act(&mut self) -> Instant {
+        let now = Instant::now();
+        let rescan = if self.announcements.work() { RESCAN } else { RESCAN_UNANNOUNCED };
+        let mut wake_at = now + rescan;
+        let (mut read, mut gone) = (Vec::new(), Vec::new());
+        for (folder, entry) in &mut self.entries {
+            if let Some(since) = entry.gone_at {
+                match now >= since + GONE {
+                    true => gone.push(folder.clone()),
+                    false => wake_at = wake_at.min(since + GONE),
+                }
+                continue;
+            }
+            match entry.settling.next(now) {
+                Next::Rest => {}
+                Next::Wait(at) => wake_at = wake_at.min(at),
+                // The end of the running try wakes the loop.
+                Next::Read if entry.busy => {}
+                Next::Read => read.push((folder.clone(), entry.settling.look().clone())),
+                Next::Incomplete => {
+                    let missing = entry.settling.look().missing().join(" and ");
+                    retire(&self.registry, folder, &format!("{missing} is missing"));
+                    entry.refusal = Some(incomplete(folder, &missing));
+                    entry.blocked = None;
+                    entry.settling.rejected();
+                    entry.tell_refusal(&self.registry, folder);
+                }
+                Next::Reject => {
+                    entry.settling.rejected();
+                    entry.tell_refusal(&self.registry, folder);
+                }
+            }
+        }
+        for (folder, look) in read {
+            self.start_try(folder, look);
+        }
+        for folder in gone {
+            self.entries.remove(&folder);
+            self.registry.forget(&origin(&folder));
+            retire(&self.registry, &folder, "its folder is gone");
+        }
+        wake_at
+    }
+
+    fn start_try(&mut self, folder: PathBuf, look: Look) {
+        let Some(entry) = self.entries.get_mut(&folder) else { return };
+        entry.busy = true;
+        entry.settling.reading();
+        let admission = Arc::clone(&self.admission);
+        let live = live_of(&self.registry, &folder);
+        let plugins = self.plugins.clone();
+        self.tries.spawn(async move {
+            let came_to = admit(&admission, &plugins, &folder, &look, live).await;
+            Tried { folder, look, came_to }
+        });
+    }
+
+    fn finish(&mut self, ended: Tried) {
+        let Tried { folder, look, came_to } = ended;
+        let Some(entry) = self.entries.get_mut(&folder) else { return };
+        entry.busy = false;
+        match came_to {
+            CameTo::Unsettled => entry.settling.unsettled(),
+            CameTo::Same => {
+                entry.settling.succeeded(&look);
+                (entry.refusal, entry.blocked) = (None, None);
+                self.registry.forget(&origin(&folder));
+            }
+            CameTo::Refused(refusal) => {
+                entry.settling.failed(&look);
+                (entry.refusal, entry.blocked) = (Some(*refusal), None);
+            }
+            CameTo::Admitted(release) => entry.put(&self.registry, release, &look),
+        }
+    }
+
+    /// A try that panicked: the folder is looked at anew when it changes.
+    fn lost_try(&mut self, error: &tokio::task::JoinError) {
+        tracing::error!(%error, "a plugin could not be looked at");
+        // Which one it was is unknown. What still runs is only read twice.
+        for entry in self.entries.values_mut() {
+            entry.busy = false;
+        }
+    }
+
+    /// Another plugin may have gone, with whose name or route a release clashes.
+    fn retry_blocked(&mut self) {
+        for entry in self.entries.values_mut() {
+            if let Some(release) = entry.blocked.take() {
+                let look = entry.settling.look().clone();
+                entry.put(&self.registry, release, &look);
+            }
+        }
+    }
+}
+
+impl Entry {
+    fn new(settling: Settling) -> Self {
+        Self { settling, gone_at: None, busy: false, refusal: None, blocked: None }
+    }
+
+    fn put(&mut self, registry: &Registry, release: Arc<Release>, look: &Look) {
+        match registry.put(Arc::clone(&release)) {
+            Ok(()) => {
+                let manifest = release.manifest();
+                tracing::info!(plugin.name = %manifest.name, digest = release.digest(), origin = release.origin(), "live");
+                self.settling.succeeded(look);
+                self.refusal = None;
+            }
+            Err(clash) => {
+                let manifest = release.manifest();
+                let refusal = Refusal {
+                    origin: release.origin().to_owned(),
+                    plugin: manifest.name.clone(),
+                    digest: Some(release.digest().to_owned()),
+                    manifest: Some(manifest.clone()),
+                    state: PluginState::Rejected,
+                    reason: clash.to_string(),
+                };
+                self.settling.failed(look);
+                self.refusal = Some(refusal);
+                self.blocked = Some(release);
+            }
+        }
+    }
+
+    fn tell_refusal(&self, registry: &Registry, folder: &Path) {
+        let Some(refusal) = &self.refusal else { return };
+        let goes_on = if live_of(registry, folder).is_some() {
+            "what was live before stays so"
+        } else {
+            "its events wait"
+        };
+        tracing::error!(
+            plugin.name = refusal.plugin,
+            origin = refusal.origin,
+            reason = refusal.reason,
+            "a plugin is {}; {goes_on}",
+            refusal.state.as_str()
+        );
+        registry.refuse(refusal.clone());
+    }
+}
+
+fn origin(folder: &Path) -> String {
+    folder.display().to_string()
+}
+
+fn live_of(registry: &Registry, folder: &Path) -> Option<Arc<Release>> {
+    let origin = origin(folder);
+    registry.current().releases().iter().find(|release| release.origin() == origin).cloned()
+}
+
+fn retire(registry: &Registry, folder: &Path, why: &str) {
+    let Some(release) = live_of(registry, folder) else { return };
+    let name = &release.manifest().name;
+    if registry.retire(name) {
+        tracing::warn!(plugin.name = %name, origin = release.origin(), "retired, for {why}; its events wait");
+    }
+}
+
+fn incomplete(folder: &Path, missing: &str) -> Refusal {
+    Refusal {
+        origin: origin(folder),
+        plugin: folder_name(folder),
+        digest: None,
+        manifest: None,
+        state: PluginState::Rejected,
+        reason: format!("{}: {missing} is missing", folder.display()),
+    }
+}
+
+fn folder_name(folder: &Path) -> String {
+    folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Reads a folder, unless it changes meanwhile, and makes a release of it.
+async fn admit(
+    admission: &Admission,
+    plugins: &Path,
+    folder: &Path,
+    look: &Look,
+    live: Option<Arc<Release>>,
+) -> CameTo {
+    let (plugins, at, seen) = (plugins.to_owned(), folder.to_owned(), look.clone());
+    let read = tokio::task::spawn_blocking(move || {
+        let candidate = read_candidate(&plugins, &at);
+        let after = Look::at(&at).ok().flatten();
+        (after.as_ref() == Some(&seen)).then(|| candidate.map(digested))
+    });
+    let (candidate, digest) = match read.await {
+        Ok(Some(Ok(read))) => read,
+        Ok(None) => return CameTo::Unsettled,
+        Ok(Some(Err(error))) => return CameTo::Refused(Box::new(refusal(folder, None, &error))),
+        Err(error) => {
+            let cause = format!("it could not be read: {error}");
+            let error = ReleaseError::Unreadable { file: folder.to_owned(), cause };
+            return CameTo::Refused(Box::new(refusal(folder, None, &error)));
+        }
+    };
+    let manifest = candidate.manifest().ok();
+    let is_live = |live: &Arc<Release>| {
+        let same = manifest.as_ref().is_some_and(|it| it.digest == live.manifest().digest);
+        same && live.digest() == digest
+    };
+    if live.as_ref().is_some_and(is_live) {
+        return CameTo::Same;
+    }
+    match admission.admit(candidate).await {
+        Ok(release) => CameTo::Admitted(release),
+        Err(error) => {
+            let mut refusal = refusal(folder, Some(digest), &error);
+            if let Some(manifest) = manifest {
+                refusal.plugin.clone_from(&manifest.name);
+                refusal.manifest = Some(manifest);
+            }
+            CameTo::Refused(Box::new(refusal))
+        }
+    }
+}
+
+fn digested(candidate: Candidate) -> (Candidate, String) {
+    let digest = hexadecimal(&Sha256::digest(&candidate.component));
+    (candidate, digest)
+}
+
+fn refusal(folder: &Path, digest: Option<String>, error: &ReleaseError) -> Refusal {
+    Refusal {
+        origin: origin(folder),
+        plugin: folder_name(folder),
+        digest,
+        manifest: None,
+        state: PluginState::Rejected,
+        reason: error.to_string(),
+    }
+}
+
+/// Looks at every plugin's folder.
+async fn scan(plugins: &Path) -> std::io::Result<Vec<(PathBuf, Look)>> {
+    let plugins = plugins.to_owned();
+    // A network mount may take its time.
+    let looked = tokio::task::spawn_blocking(move || {
+        let mut looks = Vec::new();
+        for folder in plugin_folders(&plugins)? {
+            // One that cannot be looked at is left as it was seen last.
+            if let Some(look) = Look::at(&folder)? {
+                looks.push((folder, look));
+            }
+        }
+        Ok(looks)
+    });
+    looked.await.map_err(std::io::Error::other)?
+}

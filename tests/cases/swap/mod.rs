@@ -1,0 +1,6 @@
+//! Plugins that are replaced, broken and taken away while the host runs.
+
+mod bad_candidates;
+mod retired;
+mod scene;
+mod under_load;
