@@ -21,8 +21,8 @@
 //!   It does no I/O, reads no clock, and imports nothing of ours.
 //! - [`store`]: small traits, one for each of those who ask, with SQLite and Postgres behind them.
 //!   Only here is SQL, and only here is sqlx named.
-//! - [`plugin`]: manifest, engine, release, registry, the sandboxed call, and the host functions,
-//!   one file each. Only here is wasmtime named. It knows no store: what host functions rest on
+//! - [`plugin`]: manifest, engine, admission, release, registry, the watcher of the folder, the
+//!   sandboxed call, and the host functions, one file each. Only here is wasmtime named. It knows no store: what host functions rest on
 //!   stands behind the traits of `services`.
 //! - [`chain`]: accounts, nonces, signing rules, keys, evidence. Only here is anything signed. Of
 //!   the store it knows `ChainStore`.

@@ -48,7 +48,7 @@ impl Share {
         let digest = hash.finalize();
         let place = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
         // A stretch of the whole range, so that no residue is likelier than another.
-        u64::from(place) * u64::from(Self::ALL) >> 32 < u64::from(self.0)
+        (u64::from(place) * u64::from(Self::ALL)) >> 32 < u64::from(self.0)
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use super::engine::SandboxEngine;
 use super::manifest::{Manifest, ManifestError};
 use super::release::{Release, ReleaseError};
+use super::signature::TrustedKeys;
 
 /// Where a release's bytes come from: read whole beforehand, and once, so that what is checked is
 /// what is loaded.
@@ -36,13 +37,21 @@ pub struct Admission {
     cache: Option<PathBuf>,
     /// One compiler at a time: two would take the cores from events and be done no sooner.
     compilers: Semaphore,
+    /// If set, one of these keys must have signed the component.
+    trusted: Option<TrustedKeys>,
 }
 
 impl Admission {
     /// `cache` is where compiled components are kept; without it each is compiled anew.
     #[must_use]
     pub fn new(engine: SandboxEngine, cache: Option<PathBuf>) -> Self {
-        Self { engine, cache, compilers: Semaphore::new(1) }
+        Self { engine, cache, compilers: Semaphore::new(1), trusted: None }
+    }
+
+    /// From now on, only what one of these keys signed is admitted.
+    #[must_use]
+    pub fn requiring_signature(self, trusted: Option<TrustedKeys>) -> Self {
+        Self { trusted, ..self }
     }
 
     /// A release that may become live.
@@ -52,6 +61,7 @@ impl Admission {
     pub async fn admit(&self, candidate: Candidate) -> Result<Arc<Release>, ReleaseError> {
         let manifest = candidate.manifest()?;
         let plugin = manifest.name.clone();
+        self.check_signature(&candidate, &plugin)?;
         let release = {
             // Never closed, so there is always a turn.
             let _turn = self.compilers.acquire().await;
@@ -64,5 +74,15 @@ impl Admission {
         };
         release.rehearse(&self.engine).await?;
         Ok(Arc::new(release))
+    }
+
+    /// Before a compiler sees the component: a stranger's bytes are not worth its time.
+    fn check_signature(&self, candidate: &Candidate, plugin: &str) -> Result<(), ReleaseError> {
+        let Some(trusted) = &self.trusted else { return Ok(()) };
+        let key_id = trusted
+            .check(&candidate.component, candidate.signature.as_deref())
+            .map_err(|cause| ReleaseError::Signature { plugin: plugin.to_owned(), cause })?;
+        tracing::info!(plugin.name = plugin, key_id, "the component's signature holds");
+        Ok(())
     }
 }

@@ -2,17 +2,19 @@
 //!
 //! The one file with `unsafe`: wasmtime trusts a precompiled artifact as it trusts its own code, so
 //! deserializing one is unsafe by its signature. What makes it sound here: the bytes were written by
-//! this function, into a folder of the host's own, and carry a checksum; the name holds the
-//! component's digest and the engine's version and settings; whatever does not fit is recompiled.
+//! this function, into a folder that only the host's user can write, and carry a checksum; the name
+//! holds the component's digest and the engine's version and settings; whatever does not fit is
+//! recompiled.
 #![allow(unsafe_code, reason = "Component::deserialize is unsafe, and this file is its one user")]
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
+
+use super::cache::Cache;
 
 const CHECKSUM_BYTES: usize = 32;
 
@@ -24,35 +26,47 @@ pub(super) fn load(
     digest: &str,
     wasm: &[u8],
 ) -> Result<Component, String> {
-    let entry = cache.map(|folder| entry_path(engine, folder, digest));
+    let cache = cache.and_then(open);
+    let entry = cache.as_ref().map(|cache| cache.entry(&entry_name(engine, digest)));
     if let Some(component) = entry.as_deref().and_then(|path| read(engine, path)) {
         return Ok(component);
     }
     let component = Component::from_binary(engine, wasm).map_err(|e| format!("{e:#}"))?;
-    if let Some(path) = entry
-        && let Err(error) = write(&component, &path)
-    {
-        tracing::warn!(path = %path.display(), %error, "cannot write to the cache of components");
+    if let (Some(cache), Some(path)) = (cache, entry) {
+        if let Err(error) = write(&component, &path) {
+            tracing::warn!(path = %path.display(), %error, "cannot write to the cache of components");
+        }
+        cache.prune();
     }
     Ok(component)
 }
 
-/// The artifact's own header holds only the major version, and code of 48.0.0 would load in 48.0.8
-/// even if a patch fixed what it miscompiled: so the exact version is part of the name.
-fn entry_path(engine: &Engine, folder: &Path, digest: &str) -> PathBuf {
+fn open(folder: &Path) -> Option<Cache<'_>> {
+    match Cache::open(folder) {
+        Ok(cache) => Some(cache),
+        Err(why) => {
+            tracing::warn!(folder = %folder.display(), "the cache of components is not used: {why}");
+            None
+        }
+    }
+}
+
+/// The engine's hash holds its settings, and the exact versions of it and of this host.
+fn entry_name(engine: &Engine, digest: &str) -> String {
     let mut hasher = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
-    env!("CARGO_PKG_VERSION").hash(&mut hasher);
-    folder.join(format!("{digest}-{:016x}.cwasm", hasher.finish()))
+    format!("{digest}-{:016x}", hasher.finish())
 }
 
 fn read(engine: &Engine, path: &Path) -> Option<Component> {
-    let bytes = std::fs::read(path).ok()?;
-    let (checksum, artifact) = bytes.split_at_checked(CHECKSUM_BYTES)?;
-    if checksum_of(path, artifact)[..] != *checksum {
+    let bytes = Cache::read(path)?;
+    let whole = bytes
+        .split_at_checked(CHECKSUM_BYTES)
+        .filter(|(checksum, artifact)| checksum_of(path, artifact)[..] == **checksum);
+    let Some((_, artifact)) = whole else {
         tracing::warn!(path = %path.display(), "a damaged entry of the cache is compiled anew");
         return None;
-    }
+    };
     // SAFETY: `write` below made these bytes for this component, and the checksum says that they
     // are whole and in their own place.
     match unsafe { Component::deserialize(engine, artifact) } {
@@ -74,12 +88,5 @@ fn checksum_of(path: &Path, artifact: &[u8]) -> [u8; CHECKSUM_BYTES] {
 
 fn write(component: &Component, path: &Path) -> std::io::Result<()> {
     let artifact = component.serialize().map_err(std::io::Error::other)?;
-    let folder = path.parent().ok_or(std::io::ErrorKind::NotFound)?;
-    std::fs::create_dir_all(folder)?;
-    // Renamed into place, so that no other start reads half an artifact.
-    let partial = path.with_extension(format!("partial-{:016x}", fastrand::u64(..)));
-    let mut file = std::fs::File::create(&partial)?;
-    file.write_all(&checksum_of(path, &artifact))?;
-    file.write_all(&artifact)?;
-    std::fs::rename(&partial, path)
+    Cache::write(path, &[&checksum_of(path, &artifact), &artifact])
 }

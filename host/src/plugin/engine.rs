@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
-use wasmtime::{Config, Enabled, Engine, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, Engine, ModuleVersionStrategy, PoolingAllocationConfig};
 
 use super::limits::Limits;
 
@@ -39,13 +39,14 @@ impl SandboxEngine {
     /// # Errors
     /// See [`EngineError`].
     pub fn start() -> Result<Self, EngineError> {
-        let engine = match Engine::new(&configuration(true)) {
+        let failed = |error: wasmtime::Error| EngineError(format!("{error:#}"));
+        let engine = match Engine::new(&configuration(true).map_err(failed)?) {
             Ok(engine) => engine,
             // Where the address space is limited (`ulimit -v`, small containers) the pool cannot
             // be reserved; instances are then allocated one by one, which is slower.
             Err(error) => {
                 tracing::warn!(%error, "no pool of instances; allocating them one by one");
-                Engine::new(&configuration(false)).map_err(|e| EngineError(format!("{e:#}")))?
+                Engine::new(&configuration(false).map_err(failed)?).map_err(failed)?
             }
         };
         let ticker = Ticker::start(&engine).map_err(|e| EngineError(e.to_string()))?;
@@ -71,9 +72,12 @@ impl SandboxEngine {
     }
 }
 
-fn configuration(pooled: bool) -> Config {
+fn configuration(pooled: bool) -> wasmtime::Result<Config> {
     let mut config = Config::new();
     config
+        // An artifact fits only what compiled it. By itself wasmtime compares its major version, and
+        // code of 48.0.0 would load in 48.0.8 even if a patch fixed what it miscompiled.
+        .module_version(ModuleVersionStrategy::Custom(compiler_version()))?
         .epoch_interruption(true)
         .async_stack_zeroing(true)
         .max_wasm_stack(512 << 10)
@@ -89,7 +93,15 @@ fn configuration(pooled: bool) -> Config {
     if pooled {
         config.allocation_strategy(wasmtime::InstanceAllocationStrategy::Pooling(pool()));
     }
-    config
+    Ok(config)
+}
+
+/// This host's version and wasmtime's, exactly: that of the lock file which this build was made from.
+fn compiler_version() -> String {
+    let lock = include_str!("../../../Cargo.lock");
+    let behind = lock.split("name = \"wasmtime\"\nversion = \"").nth(1);
+    let wasmtime = behind.and_then(|rest| rest.split('"').next()).unwrap_or("unknown");
+    format!("tidegate {} wasmtime {wasmtime}", env!("CARGO_PKG_VERSION"))
 }
 
 fn pool() -> PoolingAllocationConfig {
@@ -154,6 +166,14 @@ impl Drop for Ticker {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_compilers_exact_version_is_known() {
+        let version = compiler_version();
+        let wasmtime = version.rsplit(' ').next().unwrap();
+        assert_eq!(wasmtime.split('.').count(), 3, "{version}");
+        assert!(wasmtime.starts_with("48."), "{version}");
+    }
 
     #[test]
     fn what_takes_more_than_its_share_of_the_pool_takes_more_places() {

@@ -10,13 +10,12 @@ use super::engine::SandboxEngine;
 use super::registry::RouteClash;
 use super::release::{Release, ReleaseError};
 use super::routes::Routes;
-use super::signature::{SIGNATURE_BYTES_MAX, SIGNATURE_FILE};
+use super::signature::SIGNATURE_FILE;
 
 pub(super) const MANIFEST: &str = "plugin.toml";
 pub(super) const COMPONENT: &str = "component.wasm";
-pub(super) const SIGNATURE: &str = SIGNATURE_FILE;
 
-/// More than any manifest has.
+/// More than any manifest or signature has.
 const TEXT_BYTES_MAX: u64 = 1 << 20;
 
 /// Why a folder of plugins cannot be used.
@@ -37,17 +36,17 @@ pub enum FolderError {
 /// What cannot be read, is too large, or lies elsewhere.
 pub fn read_candidate(plugins: &Path, folder: &Path) -> Result<Candidate, ReleaseError> {
     let read = |name: &str, bytes_max: u64| read_file(plugins, folder, name, bytes_max);
-    let text = |name: &str, bytes_max: u64| {
+    let text = |name: &str| {
         let file = folder.join(name);
-        let bytes = read(name, bytes_max)?;
+        let bytes = read(name, TEXT_BYTES_MAX)?;
         String::from_utf8(bytes)
             .map_err(|_| ReleaseError::Unreadable { file, cause: "it is no UTF-8".into() })
     };
     Ok(Candidate {
-        manifest_text: text(MANIFEST, TEXT_BYTES_MAX)?,
+        manifest_text: text(MANIFEST)?,
         component: read(COMPONENT, Release::COMPONENT_BYTES_MAX)?,
-        signature: match folder.join(SIGNATURE).symlink_metadata() {
-            Ok(_) => Some(text(SIGNATURE, SIGNATURE_BYTES_MAX as u64)?),
+        signature: match folder.join(SIGNATURE_FILE).symlink_metadata() {
+            Ok(_) => Some(text(SIGNATURE_FILE)?),
             Err(_) => None,
         },
         origin: folder.display().to_string(),

@@ -7,6 +7,7 @@
 mod admission;
 mod artifact;
 mod bindings;
+mod cache;
 mod call;
 mod canary;
 mod contract;
@@ -49,7 +50,7 @@ pub use services::{
     CheckpointError, Checkpoints, Messaging, OutgoingMessage, PaymentTerms, PublishError,
     SecretSource, ServiceError, SignError, SignRequest, Signer, Work,
 };
-pub use signature::{KeyError, SIGNATURE_BYTES_MAX, SIGNATURE_FILE, SignatureError, TrustedKeys};
+pub use signature::{KeyError, SIGNATURE_FILE, SignatureError, TrustedKeys};
 pub use slots::{Slot, Slots};
 pub use state::Services;
 pub use status::{PluginState, PluginStatus, Refusal};

@@ -17,6 +17,7 @@ use super::contract::{self, Exports};
 use super::egress::{self, EgressClient};
 use super::engine::SandboxEngine;
 use super::manifest::{Manifest, ManifestError};
+use super::signature::SignatureError;
 use super::slots::Slots;
 use super::state::CallState;
 
@@ -75,6 +76,8 @@ pub enum ReleaseError {
         file.display(), place.display()
     )]
     Outside { file: PathBuf, place: PathBuf },
+    #[error("{plugin}: {cause}")]
+    Signature { plugin: String, cause: SignatureError },
     #[error("{plugin}: component.wasm is no WebAssembly component: {what}")]
     NoComponent { plugin: String, what: &'static str },
     #[error("{plugin}: the component does not validate: {cause}")]

@@ -8,8 +8,6 @@ use minisign_verify::{Error, PublicKey, Signature};
 
 /// The name of the file beside `component.wasm`, as `minisign -S` writes it.
 pub const SIGNATURE_FILE: &str = "component.wasm.minisig";
-/// A signature has four lines; a longer file is none.
-pub const SIGNATURE_BYTES_MAX: usize = 16 << 10;
 
 /// The public keys of which one must have signed.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 //! ordinary component.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -20,8 +20,8 @@ use serde_json::json;
 
 use super::super::error::CliError;
 use super::super::output::{print, print_json};
-use super::folder::{PluginFiles, write_all};
-use crate::plugin::{Interfaces, Manifest, Release, SandboxEngine};
+use super::folder::{read_all, write_all};
+use crate::plugin::{Admission, Candidate, Interfaces, Release, SandboxEngine};
 
 const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG_TYPE: &str = "application/vnd.wasm.config.v0+json";
@@ -58,15 +58,15 @@ pub(super) struct PullArgs {
 /// The plugin does not load, or the registry refuses it.
 pub(super) async fn push(args: PushArgs) -> Result<(), CliError> {
     let reference = parse_reference(&args.reference)?;
-    let files = PluginFiles::read(&args.folder)?;
-    let (interfaces, component) =
-        check(&args.folder, files.manifest.clone(), files.component).await?;
+    let candidate = read_all(&args.folder)?;
+    let interfaces = check(candidate.clone()).await?;
+    let Candidate { manifest_text, component, signature, .. } = candidate;
     let bytes = component.len();
     let layer = ImageLayer::new(component, LAYER_TYPE.to_owned(), None);
     let config = config_of(&interfaces, &layer);
     let mut annotations =
-        BTreeMap::from([(TOML_ANNOTATION.to_owned(), BASE64_STANDARD.encode(files.manifest))]);
-    if let Some(signature) = files.signature {
+        BTreeMap::from([(TOML_ANNOTATION.to_owned(), BASE64_STANDARD.encode(manifest_text))]);
+    if let Some(signature) = signature {
         annotations.insert(SIGNATURE_ANNOTATION.to_owned(), BASE64_STANDARD.encode(signature));
     }
     let layers = [layer];
@@ -131,23 +131,14 @@ pub(super) async fn pull(args: PullArgs) -> Result<(), CliError> {
 }
 
 /// Loads it as a host would: what no host takes does not go to a registry.
-async fn check(
-    folder: &Path,
-    manifest: String,
-    component: Vec<u8>,
-) -> Result<(Interfaces, Vec<u8>), CliError> {
-    let place = folder.display().to_string();
-    let file = folder.join("plugin.toml");
-    let checked = tokio::task::spawn_blocking(move || {
-        let engine = SandboxEngine::start().map_err(|error| error.to_string())?;
-        let manifest = Manifest::parse(&manifest, &file).map_err(|error| error.to_string())?;
-        let release = Release::from_bytes(&engine, manifest, &component, None)
-            .map_err(|error| error.to_string())?;
-        Ok((release.interfaces(&engine), component))
-    });
-    let checked =
-        checked.await.unwrap_or_else(|error| Err(format!("the compiler failed: {error}")));
-    checked.map_err(|what| CliError::failed(what, place, "correct the plugin, and push it again"))
+async fn check(candidate: Candidate) -> Result<Interfaces, CliError> {
+    let place = candidate.origin.clone();
+    let failed = |what: String| {
+        CliError::failed(what, place.clone(), "correct the plugin, and push it again")
+    };
+    let engine = SandboxEngine::start().map_err(|error| failed(error.to_string()))?;
+    let admitted = Admission::new(engine.clone(), None).admit(candidate).await;
+    Ok(admitted.map_err(|error| failed(error.to_string()))?.interfaces(&engine))
 }
 
 /// What the layout wants to be told of a component, so that a registry can be searched.

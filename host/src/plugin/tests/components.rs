@@ -16,6 +16,7 @@ pub(super) static ENGINE: LazyLock<SandboxEngine> =
 pub(super) struct Components {
     pub(super) noop: Vec<u8>,
     pub(super) hostile: Vec<u8>,
+    pub(super) contract_0_1_0: Vec<u8>,
 }
 
 fn workspace() -> &'static Path {
@@ -32,11 +33,15 @@ fn target_dir() -> PathBuf {
 pub(super) async fn components() -> &'static Components {
     static BUILT: OnceCell<Components> = OnceCell::const_new();
     let build = async || {
-        let files =
-            build_components(workspace(), &target_dir(), &["noop", "hostile"], |_: &str| ()).await;
+        let packages = ["noop", "hostile", "contract-0-1-0"];
+        let files = build_components(workspace(), &target_dir(), &packages, |_: &str| ()).await;
         let files = files.unwrap_or_else(|error| panic!("{error}"));
         let read = |file: &PathBuf| std::fs::read(file).expect("a component");
-        Components { noop: read(&files[0]), hostile: read(&files[1]) }
+        Components {
+            noop: read(&files[0]),
+            hostile: read(&files[1]),
+            contract_0_1_0: read(&files[2]),
+        }
     };
     BUILT.get_or_init(build).await
 }

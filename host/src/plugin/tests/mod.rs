@@ -2,6 +2,7 @@
 
 mod calls;
 mod components;
+mod contract;
 mod egress;
 mod fakes;
 mod functions;

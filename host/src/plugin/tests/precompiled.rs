@@ -104,3 +104,52 @@ async fn a_cache_that_cannot_be_written_costs_only_time() {
     std::fs::write(&file, "").unwrap();
     assert!(is_done(&load(&file, &good())).await);
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_cache_that_others_may_write_is_not_used() {
+    use std::os::unix::fs::PermissionsExt;
+    let allow = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let outer = tempfile::tempdir().unwrap();
+    let cache = outer.path().join("cache");
+    let (first, other) = (load(&cache, &good()), load(&cache, &bad()));
+    assert_eq!(cache.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+    let entry = entry_of(&cache, &first);
+    assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    // The code of the bad one in the place of the good one: whoever loads it shows it.
+    let code = std::fs::read(entry_of(&cache, &other)).unwrap();
+    forge(&entry, &code[CHECKSUM_BYTES..]);
+    allow(&entry, 0o620);
+    assert!(is_done(&load(&cache, &good())).await, "an entry that others may write");
+    forge(&entry, &code[CHECKSUM_BYTES..]);
+    allow(&cache, 0o777);
+    assert!(is_done(&load(&cache, &good())).await, "a folder that others may write");
+    allow(&cache, 0o700);
+    assert!(!is_done(&load(&cache, &good())).await, "and else it is taken");
+}
+
+#[tokio::test]
+async fn the_cache_keeps_what_was_used_last_and_no_more_than_its_bound() {
+    const BOUND: usize = 128;
+    let cache = tempfile::tempdir().unwrap();
+    let used = entry_of(cache.path(), &load(cache.path(), &good()));
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(1_000_000);
+    let age = |path: &Path| {
+        std::fs::File::open(path).unwrap().set_modified(old).unwrap();
+    };
+    age(&used);
+    for number in 0..BOUND + 10 {
+        let path = cache.path().join(format!("{number:04}.cwasm"));
+        std::fs::write(&path, "old").unwrap();
+        age(&path);
+    }
+    let left_over = cache.path().join("x.partial-0123");
+    std::fs::write(&left_over, "").unwrap();
+    age(&left_over);
+    load(cache.path(), &good());
+    load(cache.path(), &bad());
+    assert_eq!(entries(cache.path()).len(), BOUND);
+    assert!(used.exists() && !left_over.exists());
+}

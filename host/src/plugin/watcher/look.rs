@@ -5,7 +5,8 @@ use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::super::folder::{COMPONENT, MANIFEST, SIGNATURE};
+use super::super::folder::{COMPONENT, MANIFEST};
+use super::super::signature::SIGNATURE_FILE;
 
 /// More files than any plugin has; of what is beyond, changes are not seen.
 const FILES_MAX: usize = 256;
@@ -40,7 +41,7 @@ impl Look {
         for entry in entries.take(FILES_MAX) {
             let name = entry?.file_name();
             let path = folder.join(&name);
-            let ours = [MANIFEST, COMPONENT, SIGNATURE].iter().any(|it| *it == name);
+            let ours = [MANIFEST, COMPONENT, SIGNATURE_FILE].iter().any(|it| *it == name);
             // Others are looked at too: a copy under another name is the beginning of a change.
             let facts = if ours { path.metadata() } else { path.symlink_metadata() };
             match facts {

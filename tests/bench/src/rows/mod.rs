@@ -8,6 +8,7 @@ mod latency;
 mod memory;
 mod peers;
 mod single;
+mod swap;
 
 use crate::fallible::Fallible;
 use crate::machine;
@@ -75,6 +76,7 @@ async fn all(scene: &Scene, report: &mut Report) {
     row!(scene, report, "held-open", faults::held_open);
     row!(scene, report, "finished", faults::finished);
     row!(scene, report, "recovery", faults::recovery);
+    row!(scene, report, "swap", swap::measure);
     row!(scene, report, "memory", memory::measure);
 }
 
