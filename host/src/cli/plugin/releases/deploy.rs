@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::Value;
 
-use super::super::folder::PluginFiles;
+use super::super::folder::read_all;
 use super::gate::{Gate, GateAnswer, Scenarios};
 use super::{name, plan_for_people};
 use crate::cli::client::{Client, ClientArgs};
 use crate::cli::error::CliError;
 use crate::cli::output::{cell, print, print_json};
 use crate::domain::{Share, parse_duration};
-use crate::plugin::Manifest;
+use crate::plugin::Candidate;
 
 /// How often the fleet is asked how far it is.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -166,17 +166,15 @@ async fn follow(
 
 impl Folder {
     fn read(folder: &Path) -> Result<Self, CliError> {
-        let PluginFiles { manifest, component, signature } = PluginFiles::read(folder)?;
-        let file = folder.join("plugin.toml");
-        let plugin = Manifest::parse(&manifest, &file)
-            .map_err(|error| {
-                let place = file.display().to_string();
-                CliError::failed(error.to_string(), place, "correct the manifest")
-            })?
-            .name;
-        let mut parts = vec![("manifest", manifest.into_bytes()), ("component", component)];
+        let candidate = read_all(folder)?;
+        let manifest = candidate.manifest().map_err(|error| {
+            let place = folder.display().to_string();
+            CliError::failed(error.to_string(), place, "correct the manifest")
+        })?;
+        let Candidate { manifest_text, component, signature, origin: _ } = candidate;
+        let mut parts = vec![("manifest", manifest_text.into_bytes()), ("component", component)];
         parts.extend(signature.map(|signature| ("signature", signature.into_bytes())));
-        Ok(Self { plugin, parts })
+        Ok(Self { plugin: manifest.name, parts })
     }
 
     async fn send(
