@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::grants::{Grants, HttpGrant, SecretGrant, TransitionGrant};
 use super::limits::Limits;
 use super::manifest::Manifest;
-use crate::domain::{Rate, RetryPolicy};
+use crate::domain::{NetworkPattern, Rate, RetryPolicy};
 
 /// One difference between two manifests.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,8 +35,8 @@ pub fn differences(old: Option<&Manifest>, new: &Manifest) -> Vec<Difference> {
     let old_handles = old.map(|old| old.handles.as_slice()).unwrap_or_default();
     found.list("handles", "no longer handles", &texts(old_handles), &texts(handles));
     let show = |network: Option<&str>| network.unwrap_or("every network").to_owned();
-    let old_network = old.map(|old| old.network.as_ref().map(|it| it.as_str()));
-    let new_network = network.as_ref().map(|it| it.as_str());
+    let old_network = old.map(|old| old.network.as_ref().map(NetworkPattern::as_str));
+    let new_network = network.as_ref().map(NetworkPattern::as_str);
     if let Some(old_network) = old_network
         && old_network != new_network
     {
@@ -76,19 +76,19 @@ impl Found {
     fn bound<T: PartialOrd>(
         &mut self,
         key: &str,
-        old: Option<T>,
-        new: Option<T>,
+        old: Option<&T>,
+        new: Option<&T>,
         show: impl Fn(&T) -> String,
     ) {
-        let widens = match (&old, &new) {
+        let widens = match (old, new) {
             (None, None) => return,
             (Some(old), Some(new)) if old == new => return,
             (Some(old), Some(new)) => new > old,
             (Some(_), None) => true,
             (None, Some(_)) => false,
         };
-        let shown = |bound: &Option<T>| bound.as_ref().map_or("no limit".to_owned(), &show);
-        self.push(format!("{key} {} → {}", shown(&old), shown(&new)), widens);
+        let shown = |bound: Option<&T>| bound.map_or("no limit".to_owned(), &show);
+        self.push(format!("{key} {} → {}", shown(old), shown(new)), widens);
     }
 }
 
@@ -183,7 +183,7 @@ fn compare_limits(found: &mut Found, old: &Limits, new: &Limits) {
     } = new;
     let number = |n: &u64| n.to_string();
     let time = |time: &Duration| format!("{time:?}");
-    found.bound("limits.timeout", Some(old.timeout), Some(*timeout), time);
+    found.bound("limits.timeout", Some(&old.timeout), Some(timeout), time);
     let of = |n: usize| Some(n as u64);
     for (key, old, new) in [
         ("limits.memory", of(old.memory), of(*memory)),
@@ -192,7 +192,7 @@ fn compare_limits(found: &mut Found, old: &Limits, new: &Limits) {
         ("limits.request_body", Some(old.request_body), Some(*request_body)),
         ("limits.response_body", Some(old.response_body), Some(*response_body)),
     ] {
-        found.bound(key, old, new, |bytes| size(*bytes));
+        found.bound(key, old.as_ref(), new.as_ref(), |bytes| size(*bytes));
     }
     for (key, old, new) in [
         ("limits.concurrency", of(old.concurrency), of(*concurrency)),
@@ -206,7 +206,7 @@ fn compare_limits(found: &mut Found, old: &Limits, new: &Limits) {
         ("limits.follow_ups", of(old.follow_ups), of(*follow_ups)),
         ("limits.requests", Some(old.requests.into()), Some((*requests).into())),
     ] {
-        found.bound(key, old, new, number);
+        found.bound(key, old.as_ref(), new.as_ref(), number);
     }
     compare_rates(found, old.rate.as_ref(), rate.as_ref());
     let shown = |key: Option<String>| key.unwrap_or_else(|| "none".to_owned());

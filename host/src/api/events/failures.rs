@@ -7,6 +7,7 @@ use axum::extract::State;
 use http::HeaderMap;
 use serde::Serialize;
 
+use crate::domain::ReleaseState;
 use crate::store::{CLAIM_MAX, FailureGroup, ReplayFailed};
 
 use super::super::auth::Caller;
@@ -43,7 +44,7 @@ impl From<FailureGroup> for FailureView {
             release_digest: group.release_digest,
             release_number: name.as_ref().map(|name| name.number),
             plugin: name.map(|name| name.plugin),
-            release_state: state.map(|state| state.as_str()),
+            release_state: state.map(ReleaseState::as_str),
             event_type: group.event_type.to_string(),
             failure_code: group.code.as_str(),
             reason: group.reason,

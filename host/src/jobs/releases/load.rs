@@ -20,10 +20,10 @@ impl ReleasesJob {
         };
         match &loaded {
             Ok(_) => {
-                tracing::info!(job = Self::NAME, release = %release.name, digest = %release.digest, "prepared")
+                tracing::info!(job = Self::NAME, release = %release.name, digest = %release.digest, "prepared");
             }
             Err(reason) => {
-                tracing::warn!(job = Self::NAME, release = %release.name, %reason, "rejected")
+                tracing::warn!(job = Self::NAME, release = %release.name, %reason, "rejected");
             }
         }
         self.memory().loaded.insert(release.name.clone(), loaded);

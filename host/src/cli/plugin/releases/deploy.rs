@@ -128,7 +128,7 @@ async fn follow(
                 return Ok(release.clone());
             }
             "LIVE" => {
-                progress.tell(&format!("{name} is live on {} of {all} hosts", with("live")))?
+                progress.tell(&format!("{name} is live on {} of {all} hosts", with("live")))?;
             }
             "PREPARING" => {
                 let ready = with("prepared");
