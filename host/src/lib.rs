@@ -54,6 +54,8 @@ pub mod broker;
 pub mod chain;
 pub mod cli;
 pub mod domain;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod jobs;
 pub mod plugin;
 pub mod sandbox;

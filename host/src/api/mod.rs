@@ -38,6 +38,8 @@ mod tests;
 
 pub use auth::{Role, Token, Tokens, TokensError, token_digest};
 pub use chain_judge::ChainJudge;
+#[cfg(fuzzing)]
+pub(crate) use idempotency::parsed_key;
 pub use judge::{JudgeError, WithdrawalJudge};
 pub use ordered::OrderedRoutes;
 pub use problem::{FieldError, Problem, ProblemKind};

@@ -10,9 +10,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::config::{DispatchConfig, Redacted};
+use super::config::{AuditConfig, DispatchConfig, SecretConfig};
 use super::error::CliError;
 use super::host_plugins::{Follower, Opened, PluginsPlan, open_plugins};
+use super::secret_source::ConfiguredSecrets;
 use super::stop_signals::StopSignals;
 use crate::api::{self, Api, ChainJudge, MetricsText, Tokens};
 use crate::broker::Broker;
@@ -22,7 +23,7 @@ use crate::jobs::{
     self, BacklogJob, BrokerMessaging, ChainSigner, ConfirmationJob, DispatcherJob, FailureJob,
     Metrics, Retention, RetentionJob, RetryJob, StoreCheckpoints,
 };
-use crate::plugin::{SandboxEngine, SecretSource, ServiceError, Services};
+use crate::plugin::{AuditFile, AuditLog, Outbound, SandboxEngine, SecretSource, Services};
 use crate::store::{self, Backlog, Pooler, Store, StoreOptions, StoreUrl};
 
 /// How late a due retry may be. One statement over a partial index, so it may be asked often.
@@ -53,7 +54,8 @@ pub(super) struct HostPlan<'a> {
     /// How often each network's open payments are looked at.
     pub(super) confirmation_poll: Duration,
     pub(super) broker: Option<Arc<dyn Broker>>,
-    pub(super) secrets: BTreeMap<String, Redacted>,
+    pub(super) secrets: BTreeMap<String, SecretConfig>,
+    pub(super) audit: AuditConfig,
     pub(super) dispatch: DispatchConfig,
     pub(super) retention: Retention,
 }
@@ -88,6 +90,9 @@ impl RunningHost {
             CliError::failed(error.to_string(), "this machine", "give the process more memory")
         })?;
         let host = HostId::generate(&machine_name());
+        let secrets: Arc<dyn SecretSource> = Arc::new(ConfiguredSecrets::new(plan.secrets));
+        let outbound = outbound(Arc::clone(&secrets), plan.audit)?;
+        let engine = engine.with_outbound(Arc::clone(&outbound));
         let plugins = open_plugins(&engine, &plan.plugins, &store, &host, &plan.flow).await?;
         let Opened { registry, follower } = plugins;
         let chains =
@@ -107,7 +112,7 @@ impl RunningHost {
             backlog: Arc::clone(&store) as _,
             backlog_seen: backlog_seen.clone(),
             registry: Arc::clone(&registry),
-            metrics: metrics_text(&metrics, backlog_seen, limits.untaken_after),
+            metrics: metrics_text(&metrics, &outbound, backlog_seen, limits.untaken_after),
             repair: Arc::clone(&store) as _,
             rates: Arc::clone(&store) as _,
             releases: Arc::clone(&store) as _,
@@ -124,7 +129,7 @@ impl RunningHost {
             flow: plan.flow,
             limits,
         });
-        let services = services(&store, &chains, plan.broker, plan.secrets);
+        let services = services(&store, &chains, plan.broker, secrets);
         let (stop_api, stop_jobs) = (CancellationToken::new(), CancellationToken::new());
         let dispatcher = DispatcherJob {
             store: Arc::clone(&store) as _,
@@ -237,11 +242,33 @@ async fn listen(at: SocketAddr) -> Result<(TcpListener, SocketAddr), CliError> {
 
 fn metrics_text(
     metrics: &Arc<Metrics>,
+    outbound: &Arc<Outbound>,
     seen: watch::Receiver<Backlog>,
     untaken_after: Duration,
 ) -> MetricsText {
-    let metrics = Arc::clone(metrics);
-    Arc::new(move || metrics.text(&seen.borrow(), untaken_after))
+    let (metrics, outbound) = (Arc::clone(metrics), Arc::clone(outbound));
+    Arc::new(move || metrics.text(&seen.borrow(), untaken_after) + &outbound.metrics())
+}
+
+/// The way out of all plugins.
+fn outbound(secrets: Arc<dyn SecretSource>, audit: AuditConfig) -> Result<Arc<Outbound>, CliError> {
+    let outbound = Outbound::new()
+        .map_err(|error| CliError::failed(error, "this machine", "start the host again"))?;
+    let log = match audit.file {
+        None => AuditLog::Log,
+        Some(path) => {
+            let place = path.display().to_string();
+            let opened = AuditFile::open(path, audit.file_bytes_max, audit.files);
+            AuditLog::File(opened.map_err(|error| {
+                CliError::failed(
+                    format!("audit.file cannot be written: {error}"),
+                    place,
+                    "let the host write it, or name another",
+                )
+            })?)
+        }
+    };
+    Ok(Arc::new(outbound.with_secrets(secrets).with_audit(log)))
 }
 
 fn dispatch_config(config: &DispatchConfig) -> jobs::DispatchConfig {
@@ -303,13 +330,13 @@ fn services(
     store: &Arc<dyn Store>,
     chains: &Arc<Chains>,
     broker: Option<Arc<dyn Broker>>,
-    secrets: BTreeMap<String, Redacted>,
+    secrets: Arc<dyn SecretSource>,
 ) -> Services {
     Services {
         checkpoints: Arc::new(StoreCheckpoints(Arc::clone(store) as _)),
         signer: Arc::new(ChainSigner { chains: Arc::clone(chains), store: Arc::clone(store) as _ }),
         messaging: Arc::new(BrokerMessaging(broker)),
-        secrets: Arc::new(ConfiguredSecrets(secrets)),
+        secrets,
     }
 }
 
@@ -319,20 +346,6 @@ fn broadcast_type() -> Result<crate::domain::EventType, CliError> {
             CliError::failed(error.to_string(), "this build", "report it")
         },
     )
-}
-
-/// The secrets of the configuration, by name.
-struct ConfiguredSecrets(BTreeMap<String, Redacted>);
-
-impl SecretSource for ConfiguredSecrets {
-    fn value(&self, name: &str) -> Result<String, ServiceError> {
-        match self.0.get(name) {
-            Some(secret) => Ok(secret.reveal().to_owned()),
-            None => Err(ServiceError(format!(
-                "this host has no secret {name:?}: put it under [secrets] of its configuration"
-            ))),
-        }
-    }
 }
 
 fn machine_name() -> String {

@@ -10,7 +10,7 @@ use super::error::CliError;
 use crate::api::ReleaseRule;
 use crate::domain::{Flow, HostId, WithdrawalStatus};
 use crate::jobs::{Metrics, ReleasesJob};
-use crate::plugin::{Admission, Registry, Routes, SandboxEngine, Watcher};
+use crate::plugin::{Admission, Registry, Routes, SandboxEngine, TrustedKeys, Watcher};
 use crate::store::Store;
 
 /// How late a change of releases in the store may be seen if its wake-up is lost; and how often a
@@ -28,6 +28,8 @@ pub(super) struct PluginsPlan<'a> {
     pub(super) rule: ReleaseRule,
     /// How long all hosts together have for a new release of the store.
     pub(super) prepare_within: Duration,
+    /// If set, one of these keys must have signed each component.
+    pub(super) trusted: Option<TrustedKeys>,
 }
 
 /// What is live, and who keeps it so.
@@ -61,7 +63,9 @@ pub(super) async fn open_plugins(
     flow: &Flow,
 ) -> Result<Opened, CliError> {
     let registry = Arc::new(Registry::new(Routes::default()).with_drain(plan.drain));
-    let admission = Arc::new(Admission::new(engine.clone(), Some(plan.cache.to_owned())));
+    let admission = Admission::new(engine.clone(), Some(plan.cache.to_owned()))
+        .requiring_signature(plan.trusted.clone());
+    let admission = Arc::new(admission);
     let follower = if plan.rule.from_store {
         let job = ReleasesJob {
             store: Arc::clone(store) as _,

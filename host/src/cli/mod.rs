@@ -17,6 +17,7 @@ mod migrate;
 mod output;
 mod plugin;
 mod routes;
+mod secret_source;
 pub mod serve;
 mod stop_signals;
 mod store_args;

@@ -55,11 +55,13 @@ pub async fn run(args: ServeArgs) -> Result<(), CliError> {
                 hold_widening: config.plugins.hold_widening,
             },
             prepare_within: config.plugins.prepare_timeout,
+            trusted: config.plugins.require_signature,
         },
         networks,
         confirmation_poll: poll.unwrap_or(RPC_TIMEOUT),
         broker,
         secrets: config.secrets,
+        audit: config.audit,
         dispatch: config.dispatch,
         retention: config.retention,
     })

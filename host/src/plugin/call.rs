@@ -11,8 +11,9 @@ use super::bindings::exported::handler::{Event, Failure, Receipt as GuestReceipt
 use super::bindings::imported::log::Level;
 use super::bindings::imported::types::Finding;
 use super::engine::SandboxEngine;
+use super::functions::log::printable;
 use super::receipt;
-use super::release::{Release, ReleaseError};
+use super::release::{Release, ReleaseError, ReleaseFacts};
 use super::services::Work;
 use super::state::{CallFacts, CallState, Services};
 use crate::domain::{EventState, OutboxEvent, Outcome, WithdrawalRequest};
@@ -202,7 +203,9 @@ impl Release {
             .await
         };
         match tokio::time::timeout(VALIDATE_WITHIN, judged).await {
-            Ok(Ok(answer)) => answer.map_err(|reason| ValidateError::Rejected(cut(&reason))),
+            Ok(Ok(answer)) => {
+                answer.map_err(|reason| ValidateError::Rejected(facts.release.text(&reason)))
+            }
             Ok(Err(aborted)) => Err(ValidateError::Unavailable(aborted.reason)),
             Err(_) => Err(ValidateError::Unavailable(format!(
                 "no judgement within {} s",
@@ -266,7 +269,7 @@ impl Release {
         log_printed(facts, &store);
         Err(match reason {
             Ok(reason) => Aborted {
-                reason: with_notes(facts, reason),
+                reason: with_notes(facts, &reason),
                 outcome_unknown: facts.may_have_sent(),
                 not_begun: false,
                 store_away: facts.store_was_away(),
@@ -280,9 +283,9 @@ impl Release {
     /// Takes a receipt, after checking it against the grants. What does not fit is `unknown`: the
     /// handler says that it acted, so it may have.
     fn receive(&self, event: &OutboxEvent, receipt: GuestReceipt) -> Outcome {
-        match receipt::check(&self.facts.manifest, event, receipt) {
+        match receipt::check(&self.facts, event, receipt) {
             Ok(receipt) => Outcome::Done(receipt),
-            Err(reason) => Outcome::Unknown { reason: cut(&reason) },
+            Err(reason) => Outcome::Unknown { reason: self.facts.text(&reason) },
         }
     }
 }
@@ -310,12 +313,12 @@ fn guest_event(event: &OutboxEvent) -> Event {
 fn explain(facts: &CallFacts, failure: Failure) -> Outcome {
     let outcome = match failure {
         Failure::Retry(retry) => Outcome::Retry {
-            reason: with_notes(facts, cut(&retry.reason)),
+            reason: with_notes(facts, &retry.reason),
             after: retry.after_ms.map(Duration::from_millis),
         },
-        Failure::Unknown(reason) => Outcome::Unknown { reason: with_notes(facts, cut(&reason)) },
+        Failure::Unknown(reason) => Outcome::Unknown { reason: with_notes(facts, &reason) },
         Failure::Defer(after_ms) => Outcome::Defer { after: Duration::from_millis(after_ms) },
-        Failure::Reject(reason) => Outcome::Reject { reason: with_notes(facts, cut(&reason)) },
+        Failure::Reject(reason) => Outcome::Reject { reason: with_notes(facts, &reason) },
     };
     if facts.store_was_away() { spared(outcome) } else { outcome }
 }
@@ -351,26 +354,34 @@ fn trap_reason(store: &Store<CallState>, error: &wasmtime::Error) -> Result<Stri
         None => format!("the handler was stopped: {:#}", error.root_cause()),
     };
     // What a panicking guest printed last says more than the trap.
-    Ok(if printed.is_empty() { trap } else { cut(&format!("{trap}; it printed: {printed}")) })
+    Ok(if printed.is_empty() { trap } else { format!("{trap}; it printed: {printed}") })
 }
 
 fn log_printed(facts: &CallFacts, store: &Store<CallState>) {
-    for line in store.data().printed.text().lines() {
+    // Redacted as a whole: a secret of several lines is one.
+    let printed = store.data().printed.text();
+    for line in facts.release.outbound.redactor.text(&printed).lines() {
         facts.log(Level::Info, line);
     }
 }
 
-fn with_notes(facts: &CallFacts, reason: String) -> String {
+/// The reason with what the host noticed, without secrets, as long as an operator reads.
+fn with_notes(facts: &CallFacts, reason: &str) -> String {
+    let reason = facts.release.text(reason);
     let notes = facts.notes();
     let missing: Vec<_> = notes.iter().filter(|note| !reason.contains(note.as_str())).collect();
     if missing.is_empty() {
         return reason;
     }
     let notes: Vec<_> = missing.into_iter().map(String::as_str).collect();
-    cut(&format!("{reason} [{}]", notes.join("; ")))
+    facts.release.text(&format!("{reason} [{}]", notes.join("; ")))
 }
 
-/// A guest's text, as long as an operator reads, and on one line.
-pub(super) fn cut(text: &str) -> String {
-    super::functions::log::printable(text, REASON_BYTES_MAX)
+impl ReleaseFacts {
+    /// A guest's text, as long as an operator reads, on one line, and without secrets.
+    pub(super) fn text(&self, text: &str) -> String {
+        // First cut where nobody reads any more, or a long text would cost the host's time.
+        let read = &text[..text.floor_char_boundary(REASON_BYTES_MAX * 8)];
+        printable(&self.outbound.redactor.text(read), REASON_BYTES_MAX)
+    }
 }

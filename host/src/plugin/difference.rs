@@ -98,33 +98,8 @@ fn texts<T: Display>(items: &[T]) -> Vec<String> {
 
 fn compare_grants(found: &mut Found, old: &Grants, new: &Grants) {
     let Grants { http, secrets, topics, networks, transitions, follow_ups } = new;
-    let origins =
-        |grants: &[HttpGrant]| -> Vec<String> { grants.iter().map(ToString::to_string).collect() };
-    found.list("may also call", "may no longer call", &origins(&old.http), &origins(http));
-    let private = |grants: &[HttpGrant]| -> Vec<String> {
-        let private = grants.iter().filter(|grant| grant.private);
-        private.map(|grant| format!("{grant} at addresses that are not public")).collect()
-    };
-    found.list("may also reach", "may no longer reach", &private(&old.http), &private(http));
-    let names = |grants: &[SecretGrant]| -> Vec<String> {
-        grants.iter().map(|SecretGrant { name, expose: _ }| name.clone()).collect()
-    };
-    found.list(
-        "may also use the secret",
-        "may no longer use the secret",
-        &names(&old.secrets),
-        &names(secrets),
-    );
-    let exposed = |grants: &[SecretGrant]| -> Vec<String> {
-        let exposed = grants.iter().filter(|grant| grant.expose);
-        exposed.map(|grant| grant.name.clone()).collect()
-    };
-    found.list(
-        "also sees the value of the secret",
-        "no longer sees the value of the secret",
-        &exposed(&old.secrets),
-        &exposed(secrets),
-    );
+    compare_http(found, &old.http, http);
+    compare_secrets(found, &old.secrets, secrets);
     let patterns = |grants: &Grants| -> Vec<String> {
         grants.topics.iter().map(|topic| topic.as_str().to_owned()).collect()
     };
@@ -162,6 +137,86 @@ fn compare_grants(found: &mut Found, old: &Grants, new: &Grants) {
         &texts(&old.follow_ups),
         &texts(follow_ups),
     );
+}
+
+/// Lines of one origin are compared with each other. What one old line allowed whole is no more.
+fn compare_http(found: &mut Found, old: &[HttpGrant], new: &[HttpGrant]) {
+    for grant in new.iter().filter(|grant| !old.contains(grant)) {
+        let before = old.iter().any(|old| old.origin == grant.origin);
+        let covered = old.iter().any(|old| covers(old, grant));
+        let verb = match (before, covered) {
+            (_, true) => "may now only call",
+            (true, false) => "may call otherwise:",
+            (false, false) => "may also call",
+        };
+        found.push(format!("{verb} {grant}"), !covered);
+    }
+    for grant in old.iter().filter(|grant| !new.iter().any(|new| new.origin == grant.origin)) {
+        found.push(format!("may no longer call {grant}"), false);
+    }
+}
+
+/// Whether the old line allows everything that the new one does, in the same way.
+fn covers(old: &HttpGrant, new: &HttpGrant) -> bool {
+    let HttpGrant {
+        origin,
+        methods,
+        paths,
+        private,
+        ca,
+        client,
+        connect_timeout,
+        request_timeout,
+        idle_timeout,
+    } = new;
+    let all = |old: &[String], new: &[String]| {
+        old.is_empty() || (!new.is_empty() && new.iter().all(|item| old.contains(item)))
+    };
+    // A wait that is not given is the host's: longer or shorter, nobody can say here.
+    let waits = |old: Option<Duration>, new: Option<Duration>| match (old, new) {
+        (Some(old), Some(new)) => new <= old,
+        (old, new) => old == new,
+    };
+    old.origin == *origin
+        && all(&old.methods, methods)
+        && all(&old.paths, paths)
+        && (old.private || !*private)
+        && old.ca == *ca
+        && old.client == *client
+        && waits(old.connect_timeout, *connect_timeout)
+        && waits(old.request_timeout, *request_timeout)
+        && waits(old.idle_timeout, *idle_timeout)
+}
+
+fn compare_secrets(found: &mut Found, old: &[SecretGrant], new: &[SecretGrant]) {
+    for SecretGrant { name, expose, hosts } in new {
+        let before = old.iter().find(|old| old.name == *name);
+        let Some(before) = before else {
+            found.push(format!("may also use the secret {name}"), true);
+            if *expose {
+                found.push(format!("also sees the value of the secret {name}"), true);
+            }
+            continue;
+        };
+        match (before.expose, *expose) {
+            (false, true) => found.push(format!("also sees the value of the secret {name}"), true),
+            (true, false) => {
+                found.push(format!("no longer sees the value of the secret {name}"), false);
+            }
+            (true, true) | (false, false) => {}
+        }
+        if before.hosts != *hosts {
+            // None is everywhere.
+            let narrower = before.hosts.is_empty()
+                || (!hosts.is_empty() && hosts.iter().all(|host| before.hosts.contains(host)));
+            let places =
+                if hosts.is_empty() { "everywhere".to_owned() } else { texts(hosts).join(", ") };
+            found.push(format!("may send the secret {name} to {places}"), !narrower);
+        }
+    }
+    for gone in old.iter().filter(|old| !new.iter().any(|new| new.name == old.name)) {
+        found.push(format!("may no longer use the secret {}", gone.name), false);
+    }
 }
 
 fn compare_limits(found: &mut Found, old: &Limits, new: &Limits) {
@@ -355,8 +410,27 @@ mod tests {
             "\"https://a.example\", {",
             "{ origin = \"https://a.example\", private = true }, {",
         );
-        let text = "may also reach https://a.example at addresses that are not public";
+        let text = "may call otherwise: https://a.example, private addresses too";
         assert_eq!(both, [(text.to_owned(), true)]);
+    }
+
+    #[test]
+    fn a_narrower_line_of_an_origin_widens_nothing_and_a_wider_one_does() {
+        let get = r#""https://a.example", {"#;
+        let narrow = r#"{ origin = "https://a.example", methods = ["GET"], paths = ["/v1"] }, {"#;
+        let text = "may now only call https://a.example, methods GET, paths /v1".to_owned();
+        assert_eq!(changed(get, narrow), [(text, false)]);
+        let old = manifest(&OLD.replace(get, narrow));
+        let found = differences(Some(&old), &manifest(OLD));
+        let text = "may call otherwise: https://a.example".to_owned();
+        assert_eq!(found, [Difference { text, widens: true }]);
+        let tied = "[{ name = \"KEY\", hosts = [\"https://a.example\"] }]";
+        let text = "may send the secret KEY to https://a.example".to_owned();
+        assert_eq!(changed("[\"KEY\"]", tied), [(text, false)]);
+        let old = manifest(&OLD.replace("[\"KEY\"]", tied));
+        let found = differences(Some(&old), &manifest(OLD));
+        let text = "may send the secret KEY to everywhere".to_owned();
+        assert_eq!(found, [Difference { text, widens: true }]);
     }
 
     #[test]
@@ -380,8 +454,7 @@ mod tests {
         let expected = [
             "handles A",
             "may also call https://a.example",
-            "may also call http://10.0.0.1",
-            "may also reach http://10.0.0.1 at addresses that are not public",
+            "may also call http://10.0.0.1, private addresses too",
             "may also use the secret KEY",
             "may also publish to t.*",
         ];

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use wasmtime::{Config, Enabled, Engine, ModuleVersionStrategy, PoolingAllocationConfig};
 
+use super::egress::Outbound;
 use super::limits::Limits;
 
 /// How long a guest may hold a thread before it yields to others. A tick of 10 ms would make
@@ -32,6 +33,7 @@ pub struct EngineError(String);
 pub struct SandboxEngine {
     engine: Engine,
     places: Arc<Semaphore>,
+    outbound: Arc<Outbound>,
     _ticker: Arc<Ticker>,
 }
 
@@ -51,7 +53,19 @@ impl SandboxEngine {
         };
         let ticker = Ticker::start(&engine).map_err(|e| EngineError(e.to_string()))?;
         let places = Arc::new(Semaphore::new(INSTANCES_MAX as usize));
-        Ok(Self { engine, places, _ticker: Arc::new(ticker) })
+        let outbound = Arc::new(Outbound::new().map_err(EngineError)?);
+        Ok(Self { engine, places, outbound, _ticker: Arc::new(ticker) })
+    }
+
+    /// The same engine with another way out, for the releases that are loaded with it from now on.
+    #[must_use]
+    pub fn with_outbound(&self, outbound: Arc<Outbound>) -> Self {
+        Self { outbound, ..self.clone() }
+    }
+
+    #[must_use]
+    pub fn outbound(&self) -> &Arc<Outbound> {
+        &self.outbound
     }
 
     /// Room in the pool for one instance of this weight; waits while it is full. Dropping it gives

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use sha2::{Digest, Sha256};
 
-use super::grants::{Grants, HttpGrant, SecretGrant, TransitionGrant};
+use super::grants::{Grants, RawGrants};
 use super::limits::{Limits, check_rate, check_rate_key};
 use super::release::hexadecimal;
 use crate::domain::{EventType, NetworkPattern, RetryPolicy, parse_duration, parse_size};
@@ -54,12 +54,13 @@ impl Manifest {
     }
 
     /// # Errors
-    /// See [`ManifestError`]; `file` is only for its text.
+    /// See [`ManifestError`]. `file` is for its text, and what the manifest names by a relative path
+    /// lies beside it.
     pub fn parse(text: &str, file: &Path) -> Result<Self, ManifestError> {
         let invalid = |cause: String| ManifestError::Invalid { file: file.to_owned(), cause };
         let raw: RawManifest =
             toml::from_str(text).map_err(|error| invalid(error.to_string().trim_end().into()))?;
-        raw.check(text).map_err(invalid)
+        raw.check(text, file.parent().unwrap_or(Path::new(""))).map_err(invalid)
     }
 }
 
@@ -118,60 +119,6 @@ struct RawLimits {
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
-struct RawGrants {
-    #[serde(default)]
-    http: Vec<RawHttpGrant>,
-    #[serde(default)]
-    secrets: Vec<RawSecretGrant>,
-    #[serde(default, deserialize_with = "parsed_list")]
-    topics: Vec<super::grants::TopicPattern>,
-    #[serde(default, deserialize_with = "parsed_list")]
-    networks: Vec<NetworkPattern>,
-    #[serde(default)]
-    transitions: Vec<RawTransition>,
-    #[serde(default, deserialize_with = "parsed_list")]
-    follow_ups: Vec<EventType>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "an origin, or a table { origin, private }")]
-enum RawHttpGrant {
-    Origin(String),
-    Table(RawHttpTable),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawHttpTable {
-    origin: String,
-    #[serde(default)]
-    private: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "a secret's name, or a table { name, expose }")]
-enum RawSecretGrant {
-    Name(String),
-    Table(RawSecretTable),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawSecretTable {
-    name: String,
-    #[serde(default)]
-    expose: bool,
-}
-
-#[derive(Deserialize, Clone, Copy)]
-#[serde(rename_all = "lowercase")]
-enum RawTransition {
-    Broadcasted,
-    Failed,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
 struct RawRetry {
     max_attempts: Option<u32>,
     #[serde(default, deserialize_with = "duration")]
@@ -182,7 +129,8 @@ struct RawRetry {
 }
 
 impl RawManifest {
-    fn check(self, text: &str) -> Result<Manifest, String> {
+    /// `folder`: where the manifest lies.
+    fn check(self, text: &str, folder: &Path) -> Result<Manifest, String> {
         check_name(&self.name)?;
         if self.handles.is_empty() {
             return Err("handles is empty: name at least one event type".into());
@@ -200,7 +148,7 @@ impl RawManifest {
             network: self.select.network,
             ordered: self.ordered,
             limits: self.limits.check()?,
-            grants: self.grants.check()?,
+            grants: self.grants.check(folder)?,
             settings,
             retry: self.retry.check()?,
         })
@@ -296,51 +244,6 @@ fn within(key: &str, value: u64, min: u64, max: u64) -> Result<(), String> {
     }
 }
 
-impl RawGrants {
-    fn check(self) -> Result<Grants, String> {
-        let mut http = Vec::with_capacity(self.http.len());
-        for grant in self.http {
-            let (origin, private) = match grant {
-                RawHttpGrant::Origin(origin) => (origin, false),
-                RawHttpGrant::Table(table) => (table.origin, table.private),
-            };
-            let mut grant: HttpGrant =
-                origin.parse().map_err(|error| format!("grants.http: {error}"))?;
-            grant.private = private;
-            // Two that differ in `private` would leave it to their order which one holds.
-            if http.iter().any(|other: &HttpGrant| other.to_string() == grant.to_string()) {
-                return Err(format!("grants.http lists {grant} twice: remove one"));
-            }
-            http.push(grant);
-        }
-        let mut secrets: Vec<SecretGrant> = Vec::with_capacity(self.secrets.len());
-        for grant in self.secrets {
-            let grant = match grant {
-                RawSecretGrant::Name(name) => SecretGrant { name, expose: false },
-                RawSecretGrant::Table(RawSecretTable { name, expose }) => {
-                    SecretGrant { name, expose }
-                }
-            };
-            if secrets.iter().any(|other| other.name == grant.name) {
-                return Err(format!("grants.secrets lists {} twice: remove one", grant.name));
-            }
-            secrets.push(grant);
-        }
-        let transitions = self.transitions.into_iter().map(|transition| match transition {
-            RawTransition::Broadcasted => TransitionGrant::Broadcasted,
-            RawTransition::Failed => TransitionGrant::Failed,
-        });
-        Ok(Grants {
-            http,
-            secrets,
-            topics: self.topics,
-            networks: self.networks,
-            transitions: transitions.collect(),
-            follow_ups: self.follow_ups,
-        })
-    }
-}
-
 impl RawRetry {
     fn check(self) -> Result<RetryPolicy, String> {
         let default = RetryPolicy::default();
@@ -361,7 +264,7 @@ impl RawRetry {
 }
 
 /// A value that its own `FromStr` checks, with the line of the text in the error.
-fn parsed_list<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+pub(super) fn parsed_list<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,
     T: std::str::FromStr,
@@ -381,7 +284,9 @@ where
     text.parse().map(Some).map_err(D::Error::custom)
 }
 
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+pub(super) fn duration<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
     let text = String::deserialize(deserializer)?;
     parse_duration(&text).map(Some).map_err(D::Error::custom)
 }
@@ -495,7 +400,7 @@ mod tests {
             ),
             (
                 &format!("{MINIMAL}[grants]\nhttp = [{{ origin = \"http://a.b\", x = 1 }}]\n"),
-                "an origin, or a table",
+                "unknown field `x`",
             ),
             (
                 &format!(

@@ -23,6 +23,7 @@ mod receipt;
 mod registry;
 mod release;
 mod routes;
+mod secrecy;
 mod services;
 mod signature;
 mod slots;
@@ -38,11 +39,17 @@ pub use admission::{Admission, Candidate};
 pub use call::ValidateError;
 pub use canary::{Canaries, Canary, CanarySet};
 pub use difference::{Difference, differences};
+pub use egress::{AuditFile, AuditLog, Outbound, Resolver, SystemResolver};
 pub use engine::{EngineError, SandboxEngine};
 pub use folder::{FolderError, read_candidate};
-pub use grants::{Grants, HttpGrant, SecretGrant, TopicPattern, TransitionGrant};
+pub use grants::{
+    ClientIdentity, GrantError, Grants, HttpGrant, Origin, PemSource, SecretGrant, TopicPattern,
+    TransitionGrant, Wanted,
+};
 pub use limits::Limits;
 pub use manifest::{Manifest, ManifestError};
+#[cfg(fuzzing)]
+pub(crate) use receipt::check_json;
 pub use registry::{Registry, RouteClash};
 pub use release::{Interfaces, Release, ReleaseError, ReleaseFacts};
 pub use routes::Routes;

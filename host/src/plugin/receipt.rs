@@ -1,14 +1,14 @@
 //! A receipt is a guest's word: it is checked against grants and limits before anything believes it.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::bindings::exported::handler::Receipt as GuestReceipt;
 use super::bindings::imported::types::{FollowUp, Transition};
-use super::call::cut;
 use super::grants::TransitionGrant;
-use super::manifest::Manifest;
+use super::release::ReleaseFacts;
 use crate::domain::{Aggregate, NewEvent, OutboxEvent, Receipt, Standing};
 
 /// A receipt's detail longer than this is refused.
@@ -18,35 +18,48 @@ const JSON_DEPTH_MAX: u32 = 64;
 
 /// What the receipt says, or why it is not believed.
 pub(super) fn check(
-    manifest: &Manifest,
+    release: &ReleaseFacts,
     event: &OutboxEvent,
     receipt: GuestReceipt,
 ) -> Result<Receipt, String> {
     let GuestReceipt { detail, transition, follow_ups } = receipt;
-    if let Some(detail) = &detail {
-        check_json("the receipt's detail", detail, DETAIL_BYTES_MAX)?;
-    }
-    let standing = transition.map(|it| check_transition(manifest, it)).transpose()?;
-    let max = manifest.limits.follow_ups;
+    let detail = detail.map(|detail| check_detail(release, detail)).transpose()?;
+    let standing = transition.map(|it| check_transition(release, it)).transpose()?;
+    let max = release.manifest.limits.follow_ups;
     if follow_ups.len() > max {
         return Err(format!("limit of {max} follow-ups reached: {} given", follow_ups.len()));
     }
     let follow_ups = follow_ups
         .into_iter()
-        .map(|follow_up| check_follow_up(manifest, event, follow_up))
+        .map(|follow_up| check_follow_up(release, event, follow_up))
         .collect::<Result<_, _>>()?;
     Ok(Receipt { detail, standing, follow_ups })
 }
 
-fn check_transition(manifest: &Manifest, transition: Transition) -> Result<Standing, String> {
+/// The detail is for people, so it is shown without secrets.
+fn check_detail(release: &ReleaseFacts, detail: String) -> Result<String, String> {
+    check_json("the receipt's detail", &detail, DETAIL_BYTES_MAX)?;
+    let redacted = match release.outbound.redactor.text(&detail) {
+        Cow::Borrowed(_) => return Ok(detail),
+        Cow::Owned(redacted) => redacted,
+    };
+    // A secret outside of a text, as a number, leaves no JSON.
+    match check_json("the receipt's detail", &redacted, usize::MAX) {
+        Ok(()) => Ok(redacted),
+        Err(_) => Ok("\"the detail held a secret\"".to_owned()),
+    }
+}
+
+fn check_transition(release: &ReleaseFacts, transition: Transition) -> Result<Standing, String> {
     let (grant, name, standing) = match transition {
         Transition::Broadcasted => {
             (TransitionGrant::Broadcasted, "broadcasted", Standing::Broadcasted)
         }
         Transition::Failed(reason) => {
-            (TransitionGrant::Failed, "failed", Standing::Failed { reason: cut(&reason) })
+            (TransitionGrant::Failed, "failed", Standing::Failed { reason: release.text(&reason) })
         }
     };
+    let manifest = &release.manifest;
     if manifest.grants.transitions.contains(&grant) {
         return Ok(standing);
     }
@@ -57,11 +70,12 @@ fn check_transition(manifest: &Manifest, transition: Transition) -> Result<Stand
 }
 
 fn check_follow_up(
-    manifest: &Manifest,
+    release: &ReleaseFacts,
     event: &OutboxEvent,
     follow_up: FollowUp,
 ) -> Result<NewEvent, String> {
     let FollowUp { event_type, payload } = follow_up;
+    let manifest = &release.manifest;
     let granted = manifest.grants.follow_ups.iter().find(|it| it.as_str() == event_type);
     let Some(granted) = granted else {
         let event_type: String = event_type.chars().take(64).collect();
@@ -72,6 +86,11 @@ fn check_follow_up(
         ));
     };
     check_json("a follow-up's payload", &payload, manifest.limits.payload)?;
+    // Data for another plugin, that would lie in the store in plain sight: to cut the secret out
+    // would only make it wrong.
+    if let Some(secret) = release.outbound.redactor.found_in(&payload) {
+        return Err(format!("a follow-up's payload holds a secret of the host: {secret}"));
+    }
     // About the same aggregate: a guest has no way to name another.
     let about = Aggregate::clone(&event.aggregate);
     Ok(NewEvent {
@@ -80,7 +99,7 @@ fn check_follow_up(
     })
 }
 
-fn check_json(what: &str, text: &str, bytes_max: usize) -> Result<(), String> {
+pub(crate) fn check_json(what: &str, text: &str, bytes_max: usize) -> Result<(), String> {
     if text.len() > bytes_max {
         return Err(format!("{what} has {} bytes; the limit is {bytes_max}", text.len()));
     }

@@ -14,7 +14,7 @@ use super::admission::Candidate;
 use super::artifact;
 use super::bindings::Everything;
 use super::contract::{self, Exports};
-use super::egress::{self, EgressClient};
+use super::egress::{Egress, Outbound};
 use super::engine::SandboxEngine;
 use super::manifest::{Manifest, ManifestError};
 use super::signature::SignatureError;
@@ -45,21 +45,10 @@ pub struct ReleaseFacts {
     /// Where it comes from, such as its folder.
     pub origin: String,
     pub(super) settings_json: String,
-    pub(super) egress: EgressClient,
-    placeholder_seed: String,
-}
-
-impl ReleaseFacts {
-    pub(super) const PLACEHOLDER_PREFIX: &str = "tidegate-secret-";
-
-    /// What a guest gets in place of the secret of this name. Random for each load, so that a
-    /// placeholder cannot be known beforehand.
-    pub(super) fn placeholder(&self, name: &str) -> String {
-        let mut hasher = Sha256::new();
-        hasher.update(self.placeholder_seed.as_bytes());
-        hasher.update(name.as_bytes());
-        format!("{}{}", Self::PLACEHOLDER_PREFIX, hexadecimal(&hasher.finalize()[..16]))
-    }
+    pub(super) egress: Egress,
+    pub(super) outbound: Arc<Outbound>,
+    /// Of the secrets that stay with the host: name, and what the guest gets in its place.
+    pub(super) placeholders: Vec<(String, String)>,
 }
 
 /// Why a release is not loaded. Each says what to do.
@@ -93,6 +82,8 @@ pub enum ReleaseError {
     NoHandler { plugin: String },
     #[error("{plugin}: the component cannot be started: {cause}")]
     DoesNotStart { plugin: String, cause: String },
+    #[error("{plugin}: {cause}")]
+    Certificates { plugin: String, cause: String },
     #[error("{plugin}: the component needs {what}")]
     TooHungry { plugin: String, what: String },
 }
@@ -234,11 +225,13 @@ impl Release {
             cause: format!("{e:#}"),
         })?;
         let exports = contract::find_exports(engine, &component, &instance, &plugin)?;
+        let outbound = Arc::clone(engine.outbound());
         let facts = ReleaseFacts {
             settings_json: manifest.settings.to_string(),
-            egress: egress::client(&manifest.grants),
-            placeholder_seed: random_seed()
-                .map_err(|cause| ReleaseError::Invalid { plugin, cause })?,
+            egress: Egress::new(&manifest, &outbound)
+                .map_err(|cause| ReleaseError::Certificates { plugin, cause })?,
+            placeholders: placeholders(&manifest, &outbound),
+            outbound,
             manifest,
             digest,
             origin,
@@ -273,10 +266,10 @@ fn link(engine: &SandboxEngine, component: &Component) -> wasmtime::Result<Insta
     linker.instantiate_pre(component)
 }
 
-fn random_seed() -> Result<String, String> {
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(|error| format!("no randomness: {error}"))?;
-    Ok(hexadecimal(&seed))
+fn placeholders(manifest: &Manifest, outbound: &Outbound) -> Vec<(String, String)> {
+    let kept = manifest.grants.secrets.iter().filter(|grant| !grant.expose);
+    kept.map(|grant| (grant.name.clone(), outbound.placeholders.of(&manifest.name, &grant.name)))
+        .collect()
 }
 
 pub(super) fn hexadecimal(bytes: &[u8]) -> String {

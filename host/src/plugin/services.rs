@@ -110,8 +110,11 @@ pub enum PublishError {
 }
 
 /// Where the values of secrets come from.
+#[async_trait]
 pub trait SecretSource: Send + Sync {
+    /// The value of this moment: files and commands may give another one later.
+    ///
     /// # Errors
     /// There is no such secret, or it cannot be read now. Never says anything of its value.
-    fn value(&self, name: &str) -> Result<String, ServiceError>;
+    async fn value(&self, name: &str) -> Result<String, ServiceError>;
 }

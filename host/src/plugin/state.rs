@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http::HeaderValue;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
@@ -193,7 +192,10 @@ impl CallFacts {
             }
             return;
         }
-        let message = printable(message, Limits::LOG_LINE_BYTES);
+        // First cut where nobody reads any more, or a long line would cost the host's time.
+        let read = &message[..message.floor_char_boundary(Limits::LOG_LINE_BYTES * 4)];
+        let message = self.release.outbound.redactor.text(read);
+        let message = printable(&message, Limits::LOG_LINE_BYTES);
         let name = &manifest.name;
         let event = self.on_event.as_ref().map(|(work, _)| work.event.to_string());
         match level {
@@ -202,34 +204,5 @@ impl CallFacts {
             Level::Warn => tracing::warn!(plugin.name = %name, event.id = event, "{message}"),
             Level::Error => tracing::error!(plugin.name = %name, event.id = event, "{message}"),
         }
-    }
-
-    /// The header's value with the placeholders of secrets filled in; none if it holds no
-    /// placeholder. The error never says anything of a value.
-    pub(super) fn fill_secrets(&self, value: &HeaderValue) -> Result<Option<HeaderValue>, String> {
-        let Ok(text) = value.to_str() else { return Ok(None) };
-        if !text.contains(ReleaseFacts::PLACEHOLDER_PREFIX) {
-            return Ok(None);
-        }
-        let (_, services) = self.working()?;
-        let mut filled = text.to_owned();
-        for grant in &self.release.manifest.grants.secrets {
-            let placeholder = self.release.placeholder(&grant.name);
-            if filled.contains(&placeholder) {
-                let secret =
-                    services.secrets.value(&grant.name).map_err(|error| error.to_string())?;
-                if HeaderValue::from_str(&secret).is_err() {
-                    return Err(format!(
-                        "the secret {:?} has a line break or a control character, which no header \
-                         can hold",
-                        grant.name
-                    ));
-                }
-                filled = filled.replace(&placeholder, &secret);
-            }
-        }
-        let mut filled = HeaderValue::from_str(&filled).map_err(|error| error.to_string())?;
-        filled.set_sensitive(true);
-        Ok(Some(filled))
     }
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::grants::{Grants, HttpGrant, SecretGrant, TransitionGrant};
-use super::limits::Limits;
+use super::limits::{Limits, size};
 
 impl Grants {
     /// What the plugin may do beyond computing; empty where it may do nothing.
@@ -14,10 +14,7 @@ impl Grants {
         let Self { http, secrets, topics, networks, transitions, follow_ups } = self;
         let mut words = Vec::new();
         words.extend(http.iter().map(http_in_words));
-        words.extend(secrets.iter().map(|SecretGrant { name, expose }| match expose {
-            true => format!("may read the value of the secret {name}"),
-            false => format!("may use the secret {name} without seeing it"),
-        }));
+        words.extend(secrets.iter().map(secret_in_words));
         words.extend(topics.iter().map(|topic| format!("may publish to {}", topic.as_str())));
         words.extend(
             networks.iter().map(|network| format!("may pay and send on {}", network.as_str())),
@@ -35,8 +32,16 @@ impl Grants {
 }
 
 fn http_in_words(grant: &HttpGrant) -> String {
-    let private = if grant.private { ", also at private addresses" } else { "" };
-    format!("may call {grant}{private}")
+    format!("may call {grant}")
+}
+
+fn secret_in_words(SecretGrant { name, expose, hosts }: &SecretGrant) -> String {
+    let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
+    let at = if hosts.is_empty() { String::new() } else { format!(" at {}", hosts.join(" ")) };
+    match expose {
+        true => format!("may read the value of the secret {name}"),
+        false => format!("may use the secret {name}{at} without seeing it"),
+    }
 }
 
 impl Limits {
@@ -53,10 +58,18 @@ impl Limits {
             rate,
             rate_key,
             priority,
+            table_elements,
+            instances,
+            host_calls,
+            random,
             log_lines,
+            log_bytes,
             payload,
+            detail,
             checkpoint,
+            checkpoint_saves,
             follow_ups,
+            follow_ups_bytes,
             requests,
             request_body,
             response_body,
@@ -69,10 +82,18 @@ impl Limits {
             ("rate", rate.map(|rate| rate.to_string())),
             ("rate_key", rate_key.as_ref().map(ToString::to_string)),
             ("priority", Some(priority.to_string())),
+            ("table_elements", Some(table_elements.to_string())),
+            ("instances", Some(instances.to_string())),
+            ("host_calls", Some(host_calls.to_string())),
+            ("random", Some(size(*random))),
             ("log_lines", Some(log_lines.to_string())),
+            ("log_bytes", Some(size(*log_bytes as u64))),
             ("payload", Some(size(*payload as u64))),
+            ("detail", Some(size(*detail as u64))),
             ("checkpoint", Some(size(*checkpoint as u64))),
+            ("checkpoint_saves", Some(checkpoint_saves.to_string())),
             ("follow_ups", Some(follow_ups.to_string())),
+            ("follow_ups_bytes", Some(size(*follow_ups_bytes as u64))),
             ("requests", Some(requests.to_string())),
             ("request_body", Some(size(*request_body))),
             ("response_body", Some(size(*response_body))),
@@ -89,16 +110,6 @@ fn duration(duration: Duration) -> String {
         _ if millis.is_multiple_of(60_000) => format!("{}m", millis / 60_000),
         _ if millis.is_multiple_of(1_000) => format!("{}s", millis / 1_000),
         _ => format!("{millis}ms"),
-    }
-}
-
-/// As a manifest has it.
-fn size(bytes: u64) -> String {
-    match bytes {
-        0 => "0B".to_owned(),
-        _ if bytes.is_multiple_of(1 << 20) => format!("{}MiB", bytes >> 20),
-        _ if bytes.is_multiple_of(1 << 10) => format!("{}KiB", bytes >> 10),
-        _ => format!("{bytes}B"),
     }
 }
 
@@ -130,7 +141,7 @@ mod tests {
             words,
             [
                 "may call https://*.a.example:8443",
-                "may call http://10.0.0.1, also at private addresses",
+                "may call http://10.0.0.1, private addresses too",
                 "may use the secret KEY without seeing it",
                 "may read the value of the secret TOKEN",
                 "may publish to t.*",

@@ -52,7 +52,7 @@ struct CloudEvent<'a> {
     data: &'a RawValue,
 }
 
-struct EventPublish;
+pub(crate) struct EventPublish;
 
 tidegate_plugin::export_handler!(EventPublish);
 

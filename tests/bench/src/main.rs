@@ -18,6 +18,7 @@ mod host;
 mod ingest;
 mod machine;
 mod options;
+mod outbound;
 mod peers;
 mod process;
 mod report;

@@ -48,7 +48,7 @@ pub(crate) async fn calls_per_second(scene: &Scene, duration: Duration) -> Falli
     Ok(crate::fallible::float(calls) / clock.elapsed().as_secs_f64())
 }
 
-fn event() -> Fallible<OutboxEvent> {
+pub(crate) fn event() -> Fallible<OutboxEvent> {
     let id = EventId::generate();
     let now = chrono::Utc::now();
     Ok(OutboxEvent {

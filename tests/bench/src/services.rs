@@ -21,8 +21,9 @@ pub(crate) fn services(store: &Arc<dyn Store>) -> Services {
 
 struct NoSecrets;
 
+#[async_trait]
 impl SecretSource for NoSecrets {
-    fn value(&self, name: &str) -> Result<String, ServiceError> {
+    async fn value(&self, name: &str) -> Result<String, ServiceError> {
         Err(ServiceError(format!("the bench has no secret {name}")))
     }
 }

@@ -64,6 +64,10 @@ fn summary(config: &Config) -> Value {
             BrokerConfig::Nats { .. } => "nats",
         },
         "secrets": names(config.secrets.keys().collect()),
+        "audit": config.audit.file.as_ref().map_or_else(
+            || "log".to_owned(),
+            |file| file.display().to_string(),
+        ),
         "log": match config.log.format {
             LogFormat::Text => "text",
             LogFormat::Json => "json",

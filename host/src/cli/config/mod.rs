@@ -7,6 +7,7 @@
 mod check;
 mod error;
 mod networks;
+mod outbound;
 mod reader;
 mod redacted;
 mod sections;
@@ -26,6 +27,7 @@ use crate::jobs::Retention;
 pub use check::{ConfigArgs, run};
 pub use error::{ConfigError, ConfigErrors};
 pub use networks::{AssetConfig, AssetKind, NetworkConfig};
+pub use outbound::{AuditConfig, SecretCommand, SecretConfig};
 pub use redacted::Redacted;
 pub use sections::{
     BrokerConfig, DispatchConfig, LogConfig, LogFormat, PluginsConfig, StoreConfig,
@@ -48,7 +50,8 @@ pub struct Config {
     pub networks: Vec<NetworkConfig>,
     pub broker: BrokerConfig,
     /// What plugins may be granted, by name.
-    pub secrets: BTreeMap<String, Redacted>,
+    pub secrets: BTreeMap<String, SecretConfig>,
+    pub audit: AuditConfig,
     pub log: LogConfig,
 }
 
@@ -80,7 +83,7 @@ impl Config {
     }
 
     /// Reads a file's text with an environment.
-    fn read(
+    pub(crate) fn read(
         name: String,
         text: String,
         folder: &Path,
@@ -121,7 +124,8 @@ fn read_root(mut root: Section<'_>) -> Option<Config> {
     let flow = sections::read_flow(&mut root);
     let networks = networks::read_networks(&mut root);
     let broker = sections::read_broker(&mut root);
-    let secrets = sections::read_secrets(&mut root);
+    let secrets = outbound::read_secrets(&mut root);
+    let audit = outbound::read_audit(&mut root);
     let log = sections::read_log(&mut root);
     root.finish();
     Some(Config {
@@ -136,6 +140,7 @@ fn read_root(mut root: Section<'_>) -> Option<Config> {
         networks,
         broker,
         secrets,
+        audit,
         log,
     })
 }

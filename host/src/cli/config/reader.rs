@@ -296,6 +296,17 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// A file that holds a secret, and can be read now.
+    pub(super) fn secret_path(&mut self, name: &'static str) -> Option<PathBuf> {
+        let path = match &self.entries.get(name)?.node.value {
+            Value::Text(text) => self.context.folder.join(text),
+            Value::Integer(_) | Value::List(_) | Value::Table(_) | Value::Other(_) => {
+                PathBuf::new()
+            }
+        };
+        self.secret_file(name).map(|_| path)
+    }
+
     /// A secret that lies in a variable of the environment, which this key names.
     pub(super) fn secret_variable(&mut self, name: &'static str) -> Option<Redacted> {
         let look_up = self.context.variable;

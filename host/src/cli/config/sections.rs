@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::api::{Limits, Role, Token, Tokens};
 use crate::domain::{EventType, Flow, WithdrawalStatus, parse_size};
 use crate::jobs::Retention;
+use crate::plugin::TrustedKeys;
 use crate::store::{CLAIM_MAX, Pooler};
 
 use super::reader::Section;
@@ -38,6 +39,9 @@ pub struct PluginsConfig {
     pub prepare_timeout: Duration,
     /// How long a replaced release may go on with what it has in hand.
     pub drain: Duration,
+    /// The public keys of minisign of which one must have signed each component; none is needed
+    /// if there is no list.
+    pub require_signature: Option<TrustedKeys>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -187,6 +191,7 @@ pub(super) fn read_plugins(root: &mut Section<'_>) -> PluginsConfig {
     let prepare_timeout =
         section.duration("prepare_timeout", seconds(120), seconds(1)..=seconds(3_600));
     let drain = section.duration("drain", seconds(60), seconds(0)..=seconds(3_600));
+    let require_signature = read_trusted_keys(&mut section);
     section.finish();
     PluginsConfig {
         dir,
@@ -195,7 +200,21 @@ pub(super) fn read_plugins(root: &mut Section<'_>) -> PluginsConfig {
         hold_widening: widening.unwrap_or(true),
         prepare_timeout,
         drain,
+        require_signature,
     }
+}
+
+/// Each key is checked, so that one that is mistyped is told, and not one that signed nothing.
+fn read_trusted_keys(section: &mut Section<'_>) -> Option<TrustedKeys> {
+    let key = |text: &str| {
+        TrustedKeys::new([text]).map_err(|error| error.to_string())?;
+        Ok(text.to_owned())
+    };
+    let keys = section.list("require_signature", key)?;
+    if keys.is_empty() {
+        section.error("require_signature", "lists no key: name one, or leave it out");
+    }
+    TrustedKeys::new(keys.iter().map(String::as_str)).ok()
 }
 
 pub(super) fn read_dispatch(root: &mut Section<'_>) -> DispatchConfig {
@@ -325,25 +344,6 @@ pub(super) fn read_broker(root: &mut Section<'_>) -> BrokerConfig {
     };
     section.finish();
     config
-}
-
-/// `NAME = { env = "…" }` or `NAME = { file = "…" }`: never the secret itself.
-pub(super) fn read_secrets(root: &mut Section<'_>) -> BTreeMap<String, Redacted> {
-    let mut secrets = BTreeMap::new();
-    for (name, mut section) in root.section("secrets").named_sections() {
-        let given = (section.has("env"), section.has("file"));
-        let from_variable = section.secret_variable("env");
-        let from_file = section.secret_file("file");
-        if given.0 == given.1 {
-            let one = "needs either env = \"VARIABLE\" or file = \"path\"";
-            section.context().error(section.place(), &format!("secrets.{name}"), one);
-        }
-        section.finish();
-        if let Some(secret) = from_variable.or(from_file) {
-            secrets.insert(name, secret);
-        }
-    }
-    secrets
 }
 
 pub(super) fn read_log(root: &mut Section<'_>) -> LogConfig {

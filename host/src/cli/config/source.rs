@@ -45,6 +45,9 @@ pub(super) const VARIABLES: [&str; 33] = [
     "broker.url_file",
     "broker.stream",
     "broker.subject_prefix",
+    "audit.file",
+    "audit.file_max",
+    "audit.files",
     "log.format",
     "log.filter",
 ];

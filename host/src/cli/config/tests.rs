@@ -107,6 +107,12 @@ stream = "PAYOUTS"
 [secrets]
 PARTNER_API_KEY = { env = "PARTNER_KEY" }
 OTHER = { file = "pass" }
+VAULT = { command = ["vault", "read"], ttl = "1m" }
+
+[audit]
+file = "audit.jsonl"
+file_max = "2MiB"
+files = 3
 
 [log]
 format = "json"
@@ -138,7 +144,17 @@ fn a_full_configuration_is_read() {
     assert_eq!(network.assets["ETH"].kind, AssetKind::Native);
     assert!(matches!(network.assets["USDC"].kind, AssetKind::Erc20 { .. }));
     assert!(matches!(&config.broker, BrokerConfig::Nats { stream, .. } if stream == "PAYOUTS"));
-    assert_eq!(config.secrets["PARTNER_API_KEY"].reveal(), "hunter2");
+    let value = SecretConfig::Value(Redacted::new("hunter2".into()));
+    assert_eq!(config.secrets["PARTNER_API_KEY"], value);
+    assert!(matches!(&config.secrets["OTHER"], SecretConfig::File(path) if path.ends_with("pass")));
+    let command = SecretCommand {
+        arguments: vec!["vault".into(), "read".into()],
+        ttl: Duration::from_secs(60),
+        timeout: Duration::from_secs(5),
+    };
+    assert_eq!(config.secrets["VAULT"], SecretConfig::Command(command));
+    assert!(config.audit.file.as_ref().is_some_and(|file| file.ends_with("audit.jsonl")));
+    assert_eq!((config.audit.file_bytes_max, config.audit.files), (2 << 20, 3));
     assert_eq!(config.log.format, LogFormat::Json);
 }
 
@@ -165,14 +181,14 @@ fn everything_that_is_wrong_is_told_at_once_with_its_place() {
         Folder::new().errors(text),
         "tidegate.toml:1:10: listen: must be a string, and is an integer\n\
          tidegate.toml:2:1: lissen: is no key here: the keys are listen, http, metrics, store, tokens, \
-         plugins, dispatch, retention, flow, networks, broker, secrets, log\n\
+         plugins, dispatch, retention, flow, networks, broker, secrets, audit, log\n\
          tidegate.toml:3:1: store.url: must begin with sqlite: or postgres:\n\
          tidegate.toml:6:9: dispatch.batch: must be an integer from 1 to 1000\n\
          tidegate.toml:7:9: dispatch.lease: \"10\" is no duration: write a whole number and one of \
          ms, s, m, h, d, such as \"10s\"\n\
          tidegate.toml:9:10: log.format: \"xml\" is no format: write \"text\" or \"json\"\n\
          tidegate.toml:10:2: surprise: is no key here: the keys are listen, http, metrics, store, tokens, \
-         plugins, dispatch, retention, flow, networks, broker, secrets, log"
+         plugins, dispatch, retention, flow, networks, broker, secrets, audit, log"
     );
 }
 
@@ -263,6 +279,12 @@ fn each_wrong_section_is_an_error_that_names_its_key() {
         ("[secrets]\nA = { env = \"NONE\" }\n".into(), "secrets.A.env"),
         ("[secrets]\nA = { file = \"none\" }\n".into(), "secrets.A.file"),
         ("[secrets]\nA = { }\n".into(), "secrets.A"),
+        ("[secrets]\nA = { command = [] }\n".into(), "secrets.A.command"),
+        ("[secrets]\nA = { command = [\"x\"], env = \"PATH\" }\n".into(), "secrets.A"),
+        ("[secrets]\nA = { command = [\"x\"], ttl = \"0s\" }\n".into(), "secrets.A.ttl"),
+        ("[secrets]\nA = { file = \"pass\", ttl = \"1m\" }\n".into(), "secrets.A.ttl"),
+        ("[audit]\nfiles = 2\n".into(), "audit.files"),
+        ("[audit]\nfile = \"a\"\nfile_max = \"1KiB\"\n".into(), "audit.file_max"),
         ("[plugins]\ndir = \"p\"\ncache_dir = \"p/cache\"\n".into(), "plugins.cache_dir"),
         ("[http]\nbody_max = \"1GiB\"\n".into(), "http.body_max"),
         ("[log]\nfilter = \"tidegate=loud\"\n".into(), "log.filter"),

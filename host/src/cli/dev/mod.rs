@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::DevArgs;
-use super::config::{DispatchConfig, LogConfig, Redacted};
+use super::config::{AuditConfig, DispatchConfig, LogConfig, Redacted, SecretConfig};
 use super::error::CliError;
 use super::host::{HostPlan, RunningHost};
 use super::host_plugins::PluginsPlan;
@@ -86,14 +86,16 @@ async fn run_host(
             drain: Duration::from_secs(10),
             rule: api::ReleaseRule::default(),
             prepare_within: Duration::from_secs(60),
+            trusted: None,
         },
         networks: vec![network(identity, stand_ins)?],
         confirmation_poll: CONFIRMATION_POLL,
         broker: Some(stand_ins.broker.clone()),
         secrets: BTreeMap::from([(
             PARTNER_SECRET.to_owned(),
-            Redacted::new(identity.partner_api_key.clone()),
+            SecretConfig::Value(Redacted::new(identity.partner_api_key.clone())),
         )]),
+        audit: AuditConfig::default(),
         dispatch: DispatchConfig {
             lease: Duration::from_secs(10),
             poll: Duration::from_secs(1),

@@ -135,8 +135,9 @@ impl LimitStore for HandStore {
 
 struct Nothing;
 
+#[async_trait]
 impl SecretSource for Nothing {
-    fn value(&self, name: &str) -> Result<String, ServiceError> {
+    async fn value(&self, name: &str) -> Result<String, ServiceError> {
         Err(ServiceError(format!("no secret {name}")))
     }
 }

@@ -17,10 +17,12 @@ impl Host for CallState {
         };
         let (_, services) = facts.working().map_err(SecretError::Unavailable)?;
         // Asked for even where only the placeholder is given: a missing value shows at once.
-        let value = services
-            .secrets
-            .value(&name)
-            .map_err(|error| SecretError::Unavailable(error.to_string()))?;
-        Ok(if grant.expose { value } else { facts.release.placeholder(&name) })
+        let value = services.secrets.value(&name).await;
+        let value = value.map_err(|error| SecretError::Unavailable(error.to_string()))?;
+        if grant.expose {
+            facts.release.outbound.redactor.learn(&name, &value);
+            return Ok(value);
+        }
+        Ok(facts.release.outbound.placeholders.of(&facts.release.manifest.name, &name))
     }
 }

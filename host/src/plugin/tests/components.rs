@@ -1,13 +1,13 @@
 //! The components that the tests run: built from source, once a process.
 
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use tokio::sync::OnceCell;
 use toml::{Table, Value};
 
 use crate::domain::{Aggregate, NewEvent, OutboxEvent, Outcome};
-use crate::plugin::{Manifest, Release, SandboxEngine, Services, build_components};
+use crate::plugin::{Manifest, Outbound, Release, SandboxEngine, Services, build_components};
 
 /// One for all tests: each engine reserves address space for a thousand instances.
 pub(super) static ENGINE: LazyLock<SandboxEngine> =
@@ -68,9 +68,19 @@ pub(super) async fn hostile(extra: &str) -> Release {
     release(&components().await.hostile, extra)
 }
 
+/// The same, with a way out of the test's own.
+pub(super) async fn hostile_behind(outbound: &Arc<Outbound>, extra: &str) -> Release {
+    let engine = ENGINE.with_outbound(Arc::clone(outbound));
+    release_on(&engine, &components().await.hostile, extra)
+}
+
 pub(super) fn release(wasm: &[u8], extra: &str) -> Release {
+    release_on(&ENGINE, wasm, extra)
+}
+
+fn release_on(engine: &SandboxEngine, wasm: &[u8], extra: &str) -> Release {
     let cache = target_dir().join("compiled");
-    Release::from_bytes(&ENGINE, manifest(extra), wasm, Some(&cache))
+    Release::from_bytes(engine, manifest(extra), wasm, Some(&cache))
         .unwrap_or_else(|error| panic!("{error}"))
 }
 

@@ -63,7 +63,19 @@ async fn without_a_trace_none_is_added() {
 async fn headers_of_the_connection_are_not_the_guests() {
     let server = Server::start(Answer::ok()).await;
     let release = granted(&server).await;
-    for name in ["Host", "Connection", "Upgrade", "Transfer-Encoding", "Proxy-Authorization"] {
+    for name in [
+        "Host",
+        "Connection",
+        "Keep-Alive",
+        "Upgrade",
+        "HTTP2-Settings",
+        "Transfer-Encoding",
+        "TE",
+        "Trailer",
+        "Expect",
+        "Proxy-Connection",
+        "Proxy-Authorization",
+    ] {
         let payload = json!({"do": "call", "url": server.url(), "headers": {name: "evil.example"}});
         let outcome = attempt(&release, &services(), payload).await;
         assert!(matches!(outcome, Outcome::Reject { .. }), "{name}: {outcome:?}");
@@ -72,11 +84,14 @@ async fn headers_of_the_connection_are_not_the_guests() {
 }
 
 #[tokio::test]
-async fn a_tunnel_is_refused() {
+async fn a_tunnel_and_a_trace_are_refused() {
     let server = Server::start(Answer::ok()).await;
-    let payload = json!({"do": "call", "url": server.url(), "method": "CONNECT"});
-    let outcome = attempt(&granted(&server).await, &services(), payload).await;
-    assert!(matches!(outcome, Outcome::Reject { .. }), "{outcome:?}");
+    let release = granted(&server).await;
+    for method in ["CONNECT", "connect", "TRACE", "Trace", "TRACK"] {
+        let payload = json!({"do": "call", "url": server.url(), "method": method});
+        let outcome = attempt(&release, &services(), payload).await;
+        assert!(matches!(outcome, Outcome::Reject { .. }), "{method}: {outcome:?}");
+    }
     assert_eq!(server.connections(), 0);
 }
 
@@ -161,6 +176,10 @@ async fn a_private_grant_allows_its_address_in_every_spelling() {
         let payload = json!({"do": "call", "url": format!("http://{host}:{}/", server.port())});
         detail(attempt(&release, &services(), payload).await);
     }
+    for request in server.requests() {
+        assert_eq!(header(&request, "host"), [server.address.to_string()], "one spelling goes out");
+    }
+    assert_eq!(server.connections(), 1, "and one pool holds them all");
     let payload = json!({"do": "call", "url": format!("http://localhost:{}/", server.port())});
     assert_retry(&attempt(&release, &services(), payload).await, "denied");
 }
@@ -193,4 +212,28 @@ async fn a_target_without_tls_was_not_sent_anything() {
     let outcome = tokio::time::timeout(Duration::from_secs(20), call).await.unwrap();
     assert_retry(&outcome, "nothing was sent");
     assert!(server.requests().iter().all(|request| !request.contains("PUT")));
+}
+
+#[tokio::test]
+async fn a_grant_may_name_methods_and_paths() {
+    let server = Server::start(Answer::ok()).await;
+    let origin = format!("http://{}", server.address);
+    let grant = format!(
+        "[grants]\nhttp = [{{ origin = \"{origin}\", private = true, methods = [\"PUT\"], \
+         paths = [\"/v1/\"] }}]"
+    );
+    let release = hostile(&grant).await;
+    let call = |method: &str, path: &str| json!({"do": "call", "url": format!("{origin}{path}"), "method": method});
+    detail(attempt(&release, &services(), call("PUT", "/v1/a?b=/../c")).await);
+    assert!(server.requests()[0].starts_with("PUT /v1/a?b=/../c HTTP/1.1"));
+    for (method, path, line) in [
+        ("DELETE", "/v1/a", "methods = [\"DELETE\"], paths = [\"/v1/a\"], private = true }"),
+        ("PUT", "/v2/a?q=1", "methods = [\"PUT\"], paths = [\"/v2/a\"], private = true }"),
+        ("PUT", "/v1/../admin", "denied: to allow it, put { origin"),
+        ("PUT", "/v1/%2e%2e/admin", "denied: to allow it, put { origin"),
+        ("PUT", "/v1/..%2Fadmin", "denied: to allow it, put { origin"),
+    ] {
+        assert_retry(&attempt(&release, &services(), call(method, path)).await, line);
+    }
+    assert_eq!(server.requests().len(), 1);
 }

@@ -83,8 +83,9 @@ impl Messaging for Fakes {
     }
 }
 
+#[async_trait]
 impl SecretSource for Fakes {
-    fn value(&self, name: &str) -> Result<String, ServiceError> {
+    async fn value(&self, name: &str) -> Result<String, ServiceError> {
         match self.secrets.lock().unwrap().get(name) {
             Some(value) => Ok((*value).to_owned()),
             None => Err(ServiceError(format!("this host has no secret {name:?}"))),

@@ -6,11 +6,11 @@ use std::sync::atomic::Ordering;
 use serde_json::json;
 
 use super::components::{
-    assert_reject, assert_retry, assert_unknown, attempt, detail, hostile, manifest,
+    assert_reject, assert_retry, assert_unknown, attempt, detail, hostile, hostile_behind, manifest,
 };
 use super::fakes::{Fakes, services};
 use super::server::{Answer, Server, header};
-use crate::plugin::{PublishError, Release};
+use crate::plugin::{Outbound, PublishError, Release};
 
 const SECRET: &str = "s3cret-value";
 
@@ -80,17 +80,27 @@ async fn a_granted_secret_is_a_placeholder_for_the_guest() {
     let first = detail(attempt(&release, &fakes.services(), payload()).await);
     let again = detail(attempt(&release, &fakes.services(), payload()).await);
     let reloaded = detail(attempt(&hostile("").await, &fakes.services(), payload()).await);
+    let other_start = hostile_behind(&Arc::new(Outbound::new().unwrap()), "").await;
+    let restarted = detail(attempt(&other_start, &fakes.services(), payload()).await);
     assert!(first.as_str().unwrap().starts_with("tidegate-secret-"), "{first}");
     assert_eq!(first, again);
-    assert_ne!(first, reloaded, "it is random for each load");
+    assert_eq!(first, reloaded, "what a checkpoint keeps outlives a swap");
+    assert_ne!(first, restarted, "it is random for each start");
 }
 
 #[tokio::test]
 async fn an_exposed_secret_is_its_value() {
-    let release = hostile("[grants]\nsecrets = [{ name = \"KEY\", expose = true }]").await;
+    let server = Server::start(Answer::ok()).await;
+    let secrets = "secrets = [{ name = \"KEY\", expose = true }]";
+    let release = hostile(&format!("[grants]\n{secrets}\n{}", server.grant())).await;
     let fakes = Fakes::with_secret("KEY", SECRET);
+    // The guest writes it into the header itself.
+    let payload = json!({"do": "call_with_secret", "text": "KEY", "url": server.url()});
+    detail(attempt(&release, &fakes.services(), payload).await);
+    assert_eq!(header(&server.requests()[0], "authorization"), [format!("Bearer {SECRET}")]);
+    // Shown to people it is not.
     let seen = attempt(&release, &fakes.services(), json!({"do": "secret", "text": "KEY"})).await;
-    assert_eq!(detail(seen), json!(SECRET));
+    assert_eq!(detail(seen), json!("[secret KEY]"));
 }
 
 #[tokio::test]
@@ -129,7 +139,7 @@ async fn a_secret_that_no_header_can_hold_is_not_sent_and_not_shown() {
     let fakes = Fakes::with_secret("KEY", "s3cret\r\nInjected: 1");
     let payload = json!({"do": "call_with_secret", "text": "KEY", "url": server.url()});
     let outcome = attempt(&release, &fakes.services(), payload).await;
-    assert_retry(&outcome, "the secret \"KEY\" has a line break");
+    assert_retry(&outcome, "the secret in the header authorization has a line break");
     assert!(!format!("{outcome:?}").contains("s3cret\\"), "{outcome:?}");
     assert_eq!(server.connections(), 0);
 }

@@ -1,9 +1,13 @@
 //! The plugin host through its public door: real components, and services that remember.
 
+mod audit;
 mod calls;
 mod components;
 mod contract;
 mod egress;
+mod egress_dns;
+mod egress_hostile;
+mod egress_tls;
 mod fakes;
 mod functions;
 mod judgement;
@@ -13,6 +17,7 @@ mod outcomes;
 mod precompiled;
 mod registry;
 mod routes;
+mod secrecy;
 mod server;
 pub(crate) mod wat;
 #[cfg(unix)]

@@ -3,15 +3,23 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
+/// More often than any time-out between two parts.
+const DRIP_EVERY: Duration = Duration::from_millis(20);
+
 #[derive(Clone)]
 pub(super) enum Answer {
     /// These bytes, to every request.
     Raw(String),
+    /// What came in, as the body of an answer.
+    Echo,
+    /// The head of an answer, and of its body a byte now and then, without end.
+    Drip,
     /// Nothing, for as long as the connection lasts.
     Silence,
     /// The end of the connection.
@@ -105,6 +113,24 @@ async fn serve(mut stream: TcpStream, answer: Answer, seen: Arc<Seen>) {
             Answer::Raw(bytes) => {
                 // The other side may have seen enough.
                 let _ = stream.write_all(bytes.as_bytes()).await;
+            }
+            Answer::Echo => {
+                let length = request.len();
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+                // In parts, so that what is looked for in it is cut.
+                for part in [head.as_bytes(), &request[..length / 2], &request[length / 2..]] {
+                    let _ = stream.write_all(part).await;
+                    tokio::task::yield_now().await;
+                }
+            }
+            Answer::Drip => {
+                let head = b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n";
+                let mut part: &[u8] = head;
+                while stream.write_all(part).await.is_ok() {
+                    part = b"x";
+                    tokio::time::sleep(DRIP_EVERY).await;
+                }
+                return;
             }
             Answer::Silence => {}
             Answer::Close => return,

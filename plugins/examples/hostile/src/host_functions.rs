@@ -5,7 +5,7 @@ use tidegate_plugin::messaging::{self, Message};
 use tidegate_plugin::signer::{self, Transaction};
 use tidegate_plugin::{Failure, Receipt, checkpoint, done, http, reject, retry, secrets, settings};
 
-use crate::{Deed, Payload};
+use crate::{Deed, Payload, requests};
 
 /// Documentation addresses (RFC 5737): nobody is there, and no manifest grants it.
 const FORBIDDEN_URL: &str = "http://198.51.100.7/";
@@ -38,7 +38,10 @@ pub(crate) fn call(deed: Deed, payload: &Payload) -> Result<Receipt, Failure> {
         }
         Deed::Call => send(payload, None),
         Deed::CallWithSecret => send(payload, Some(&secrets::get(text)?)),
-        Deed::CallWithoutEnd => without_end(&payload.url),
+        Deed::CallTemplate => requests::templated(payload, &secrets::get(text)?),
+        Deed::CallRaw => requests::raw(payload),
+        Deed::TellSecret => requests::tell(payload, secrets::get(text)?.as_str()),
+        Deed::CallWithoutEnd => requests::without_end(&payload.url),
         Deed::Secret => Ok(done().detail(secrets::get(text)?.as_str())),
         Deed::Publish => publish(payload),
         Deed::Save => {
@@ -103,39 +106,6 @@ fn sign(payload: &Payload) -> Result<Receipt, Failure> {
         max_priority_fee_per_gas: "1".into(),
     })?;
     Ok(done().detail(signed.hash))
-}
-
-/// Waits for the answer to a request whose body it never finishes.
-#[cfg(target_arch = "wasm32")]
-fn without_end(url: &str) -> Result<Receipt, Failure> {
-    use wasip2::http::outgoing_handler;
-    use wasip2::http::types::{Fields, Method, OutgoingRequest, Scheme};
-
-    let request = OutgoingRequest::new(Fields::new());
-    let authority = url.trim_start_matches("http://").trim_end_matches('/');
-    let prepared = request.set_method(&Method::Put).is_ok()
-        && request.set_scheme(Some(&Scheme::Http)).is_ok()
-        && request.set_authority(Some(authority)).is_ok()
-        && request.set_path_with_query(Some("/")).is_ok();
-    let body = request.body();
-    if !prepared || body.is_err() {
-        return Err(reject("no such request can be made"));
-    }
-    let answer = outgoing_handler::handle(request, None)
-        .map_err(|code| retry(format!("refused at once: {code:?}")))?;
-    answer.subscribe().block();
-    let outcome = match answer.get() {
-        Some(Ok(Ok(response))) => Ok(done().detail(response.status())),
-        Some(Ok(Err(code))) => Err(retry(format!("{code:?}"))),
-        Some(Err(())) | None => Err(retry("no answer")),
-    };
-    drop(body);
-    outcome
-}
-
-#[cfg(not(target_arch = "wasm32"))]
-fn without_end(_url: &str) -> Result<Receipt, Failure> {
-    Err(only_in_a_component())
 }
 
 #[cfg(not(target_arch = "wasm32"))]

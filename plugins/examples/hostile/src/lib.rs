@@ -3,6 +3,7 @@
 
 mod deeds;
 mod host_functions;
+mod requests;
 
 use std::collections::BTreeMap;
 
@@ -31,6 +32,14 @@ struct Payload {
     headers: BTreeMap<String, String>,
     #[serde(default)]
     text: String,
+    /// The body of a templated request, and its type.
+    #[serde(default)]
+    body: String,
+    #[serde(default)]
+    content_type: String,
+    /// Where a secret is told.
+    #[serde(default)]
+    how: String,
     #[serde(default)]
     bytes: usize,
     #[serde(default = "one")]
@@ -108,6 +117,13 @@ enum Deed {
     Call,
     /// The same, with the placeholder of the secret `text` as its bearer token.
     CallWithSecret,
+    /// Sends one request, with the placeholder of the secret `text` for each `{secret}` in `url`,
+    /// `headers` and `body`; answers what came back.
+    CallTemplate,
+    /// Sends one request past the SDK and its checks, its body in pieces.
+    CallRaw,
+    /// Tells the secret `text`, spelled as `method` says, in what `how` says.
+    TellSecret,
     /// Sends a request and never finishes its body.
     CallWithoutEnd,
     /// Answers what the host gives for the secret `text`.
@@ -167,6 +183,9 @@ impl Payload {
             | Deed::Log
             | Deed::Call
             | Deed::CallWithSecret
+            | Deed::CallTemplate
+            | Deed::CallRaw
+            | Deed::TellSecret
             | Deed::CallWithoutEnd
             | Deed::Secret
             | Deed::Publish

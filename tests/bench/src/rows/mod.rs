@@ -64,6 +64,7 @@ async fn all(scene: &Scene, report: &mut Report) {
     row!(scene, report, "dispatch/sqlite", dispatch::on_sqlite);
     row!(scene, report, "floor/dispatch", dispatch::floor);
     row!(scene, report, "sandbox", single::sandbox);
+    row!(scene, report, "outbound", single::outbound);
     row!(scene, report, "dev", single::dev);
     row!(scene, report, "peer/postgres/awa", peers::awa);
     row!(scene, report, "peer/postgres/river", peers::river_postgres);
@@ -81,6 +82,9 @@ async fn all(scene: &Scene, report: &mut Report) {
 }
 
 fn ratios(report: &mut Report) {
+    let (all, least) =
+        (report.figure("outbound/all checks"), report.figure("outbound/least checks"));
+    report.ratio("ratio/outbound all checks ÷ least", all, least, "0.85");
     let ours = report.figure("dispatch/postgres");
     let peer = report.best("peer/postgres/");
     report.ratio("ratio/dispatch postgres ÷ best peer", ours, peer, "4, better 5");

@@ -1,69 +1,17 @@
-//! What a manifest allows a plugin. Nothing is granted by default, and what is unclear is refused.
+//! Where a request may go: scheme, host and port, compared in their canonical forms.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::str::FromStr;
 
 use url::{Host, Url};
 
-use crate::domain::{EventType, Network, NetworkPattern};
-
-/// The manifest's `[grants]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Grants {
-    pub http: Vec<HttpGrant>,
-    pub secrets: Vec<SecretGrant>,
-    pub topics: Vec<TopicPattern>,
-    pub networks: Vec<NetworkPattern>,
-    pub transitions: Vec<TransitionGrant>,
-    pub follow_ups: Vec<EventType>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SecretGrant {
-    pub name: String,
-    /// Whether the guest gets the value itself, and not a placeholder.
-    pub expose: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TransitionGrant {
-    Broadcasted,
-    Failed,
-}
-
-impl Grants {
-    /// The grant that allows a request to this URL, if any does.
-    #[must_use]
-    pub fn http_for(&self, url: &Url) -> Option<&HttpGrant> {
-        self.http.iter().find(|grant| grant.allows(url))
-    }
-
-    #[must_use]
-    pub fn secret(&self, name: &str) -> Option<&SecretGrant> {
-        self.secrets.iter().find(|grant| grant.name == name)
-    }
-
-    #[must_use]
-    pub fn topic(&self, topic: &str) -> bool {
-        self.topics.iter().any(|pattern| pattern.matches(topic))
-    }
-
-    #[must_use]
-    pub fn network(&self, network: &Network) -> bool {
-        self.networks.iter().any(|pattern| pattern.matches(network))
-    }
-}
-
 /// One origin, or all names below one suffix: `https://api.partner.example`,
 /// `https://*.partner.example:8443`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HttpGrant {
+pub struct Origin {
     scheme: Scheme,
     host: HostPattern,
     port: u16,
-    /// Whether addresses that are not on the public internet may be dialled.
-    pub private: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +51,7 @@ pub struct GrantError {
     rule: &'static str,
 }
 
-impl FromStr for HttpGrant {
+impl FromStr for Origin {
     type Err = GrantError;
 
     fn from_str(text: &str) -> Result<Self, GrantError> {
@@ -127,7 +75,7 @@ impl FromStr for HttpGrant {
             && url.path() == "/"
             && url.query().is_none()
             && url.fragment().is_none()
-            && !authority.ends_with('/');
+            && !authority.contains(['@', '/', '\\', '?', '#']);
         if !only_origin {
             return Err(error("it has a scheme, a host and a port, and nothing else"));
         }
@@ -140,12 +88,13 @@ impl FromStr for HttpGrant {
             (true, _) => return Err(error("a * needs a name of two labels or more behind it")),
         };
         let port = url.port().unwrap_or(scheme.default_port());
-        Ok(Self { scheme, host, port, private: false })
+        Ok(Self { scheme, host, port })
     }
 }
 
-impl HttpGrant {
-    fn allows(&self, url: &Url) -> bool {
+impl Origin {
+    #[must_use]
+    pub fn allows(&self, url: &Url) -> bool {
         let port = url.port().unwrap_or(self.scheme.default_port());
         if url.scheme() != self.scheme.as_str() || port != self.port {
             return false;
@@ -158,9 +107,28 @@ impl HttpGrant {
             (HostPattern::Below(_), _) | (_, None) => false,
         }
     }
+
+    /// Whether it names one host, and not all below a suffix.
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
+        matches!(self.host, HostPattern::Exact(_))
+    }
+
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.scheme == Scheme::Https
+    }
+
+    /// The larger, the fewer hosts it names: of several that allow a request, the narrowest holds.
+    pub(super) fn narrowness(&self) -> usize {
+        match &self.host {
+            HostPattern::Exact(_) => usize::MAX,
+            HostPattern::Below(suffix) => suffix.len(),
+        }
+    }
 }
 
-impl fmt::Display for HttpGrant {
+impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://", self.scheme.as_str())?;
         match &self.host {
@@ -175,7 +143,7 @@ impl fmt::Display for HttpGrant {
 }
 
 /// The host without a trailing dot: `example.com.` names the same host as `example.com`.
-fn canonical_host(url: &Url) -> Option<Host<String>> {
+pub(in crate::plugin) fn canonical_host(url: &Url) -> Option<Host<String>> {
     match url.host()? {
         Host::Domain(name) => {
             let name = name.strip_suffix('.').unwrap_or(name);
@@ -186,92 +154,12 @@ fn canonical_host(url: &Url) -> Option<Host<String>> {
     }
 }
 
-/// Whether an address is on the public internet. What is reserved, unclear or carries another
-/// address inside (v4-mapped, NAT64, 6to4, Teredo) is judged by what it leads to, or is not.
-#[must_use]
-pub(super) fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => {
-            let [a, b, c, _] = v4.octets();
-            !(v4.is_private()
-                || v4.is_loopback()
-                || v4.is_link_local()
-                || v4.is_broadcast()
-                || v4.is_documentation()
-                || v4.is_multicast()
-                || a == 0
-                || a >= 240
-                || (a == 100 && (64..128).contains(&b))
-                || (a == 192 && b == 0 && c == 0)
-                || (a == 198 && (18..20).contains(&b)))
-        }
-        IpAddr::V6(v6) => {
-            let segments = v6.segments();
-            let embedded = |high: u16, low: u16| {
-                let [a, b] = high.to_be_bytes();
-                let [c, d] = low.to_be_bytes();
-                is_public(IpAddr::from([a, b, c, d]))
-            };
-            if let Some(v4) = v6.to_ipv4_mapped() {
-                return is_public(IpAddr::V4(v4));
-            }
-            match segments {
-                [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => {
-                    embedded(high, low)
-                }
-                // Global unicast is 2000::/3; of it, Teredo, documentation and ORCHID lead nowhere.
-                [first, second, ..] => {
-                    (0x2000..0x4000).contains(&first)
-                        && !(first == 0x2001 && (second < 0x0200 || second == 0x0db8))
-                        && first != 0x3fff
-                }
-            }
-        }
-    }
-}
-
-/// A topic, or all topics below a prefix: `tidegate.*` allows `tidegate.a` and `tidegate.a.b`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TopicPattern(String);
-
-impl TopicPattern {
-    #[must_use]
-    pub fn matches(&self, topic: &str) -> bool {
-        match self.0.strip_suffix('*') {
-            Some(prefix) => topic.len() > prefix.len() && topic.starts_with(prefix),
-            None => topic == self.0,
-        }
-    }
-
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for TopicPattern {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let topic = text.strip_suffix(".*").unwrap_or(text);
-        let token = |token: &str| {
-            !token.is_empty()
-                && token.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
-        };
-        if topic.split('.').all(token) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(format!("{text:?} is no topic: write it as \"tidegate.events\" or \"tidegate.*\""))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn allows(grant: &str, url: &str) -> bool {
-        grant.parse::<HttpGrant>().unwrap().allows(&Url::parse(url).unwrap())
+        grant.parse::<Origin>().unwrap().allows(&Url::parse(url).unwrap())
     }
 
     #[test]
@@ -333,57 +221,24 @@ mod tests {
             "https://192.168.1.*",
             "https://*.1.2.3.4",
         ] {
-            assert!(bad.parse::<HttpGrant>().is_err(), "{bad}");
+            assert!(bad.parse::<Origin>().is_err(), "{bad}");
         }
     }
 
     #[test]
-    fn only_public_addresses_are_public() {
-        for public in
-            ["8.8.8.8", "1.1.1.1", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
-        {
-            assert!(is_public(public.parse().unwrap()), "{public}");
-        }
-        for other in [
-            "127.0.0.1",
-            "10.0.0.1",
-            "172.16.0.1",
-            "192.168.1.1",
-            "169.254.169.254",
-            "0.0.0.0",
-            "100.64.0.1",
-            "198.18.0.1",
-            "224.0.0.1",
-            "255.255.255.255",
-            "240.0.0.1",
-            "192.0.2.1",
-            "::1",
-            "::",
-            "fe80::1",
-            "fc00::1",
-            "fd00:ec2::254",
-            "ff02::1",
-            "::ffff:127.0.0.1",
-            "::ffff:169.254.169.254",
-            "64:ff9b::7f00:1",
-            "64:ff9b:1::1",
-            "2002:7f00:1::",
-            "2001:db8::1",
-            "2001::1",
-            "::127.0.0.1",
+    fn a_name_is_compared_as_the_wire_spells_it() {
+        let grant = "https://xn--mller-kva.example";
+        for url in [
+            "https://m\u{fc}ller.example/",
+            "https://M\u{dc}LLER.example/",
+            "https://mu\u{308}ller.example/",
         ] {
-            assert!(!is_public(other.parse().unwrap()), "{other}");
+            assert!(allows(grant, url), "{url}");
         }
-    }
-
-    #[test]
-    fn a_topic_pattern_matches_whole_tokens() {
-        let pattern: TopicPattern = "tidegate.*".parse().unwrap();
-        assert!(pattern.matches("tidegate.a.b"));
-        assert!(!pattern.matches("tidegate."));
-        assert!(!pattern.matches("tidegatex.a"));
-        for bad in ["*", "", "a..b", "a.*.b", "a*", "a b", "a.>"] {
-            assert!(bad.parse::<TopicPattern>().is_err(), "{bad}");
-        }
+        assert!(allows("https://m\u{fc}ller.example", "https://xn--mller-kva.example/"));
+        assert!(allows("https://*.b\u{fc}cher.example", "https://a.xn--bcher-kva.example/"));
+        assert!(!allows("https://paypal.example", "https://p\u{430}ypal.example/"));
+        // Fullwidth letters and an ideographic full stop are what a browser makes of them.
+        assert!(allows("https://a.example", "https://\u{ff41}\u{3002}example/"));
     }
 }

@@ -1,0 +1,114 @@
+//! `wasi:http/outgoing-handler`: where the egress policy is applied to a call's requests.
+//!
+//! A request is admitted (`admit`), its secrets are filled in last (`fill`), it is sent within its
+//! bounds (`send`, `body`), and whatever becomes of it is recorded and counted (`exchange`).
+
+mod admit;
+mod body;
+mod exchange;
+mod fill;
+mod send;
+
+use std::future::Future;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use http::{HeaderName, Request, Response, header};
+use http_body_util::BodyExt;
+use wasmtime_wasi_http::{
+    DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody,
+    WasiHttpHooks,
+};
+
+use super::super::state::CallFacts;
+use exchange::Exchange;
+
+/// How long a denied guest may go on writing before it gets the answer.
+const DRAIN_WITHIN: Duration = Duration::from_millis(200);
+
+/// The hooks of one call.
+pub(crate) struct Egress {
+    pub(crate) facts: Arc<CallFacts>,
+}
+
+type Answer = (Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>);
+
+/// Headers of the connection, which is the host's own.
+static FORBIDDEN: LazyLock<ForbiddenHeaderFilter> = LazyLock::new(|| {
+    const OF_THE_CONNECTION: [HeaderName; 3] = [header::TE, header::TRAILER, header::EXPECT];
+    Arc::new(|name| DEFAULT_FORBIDDEN_HEADERS.contains(name) || OF_THE_CONNECTION.contains(name))
+});
+
+impl WasiHttpHooks for Egress {
+    fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
+        Arc::clone(&FORBIDDEN)
+    }
+
+    fn set_host_header(&mut self) -> bool {
+        // The pool's client writes one, of the address that was checked, where the protocol has it:
+        // HTTP/2 has none beside `:authority`.
+        false
+    }
+
+    fn send_request(
+        &mut self,
+        request: Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _consumed: Box<dyn Future<Output = Result<(), Error>> + Send>,
+    ) -> Box<dyn Future<Output = Result<Answer, Error>> + Send> {
+        let facts = Arc::clone(&self.facts);
+        Box::new(async move { carry(&facts, request, options.unwrap_or_default()).await })
+    }
+}
+
+async fn carry(
+    facts: &Arc<CallFacts>,
+    mut request: Request<WasiBody>,
+    options: RequestOptions,
+) -> Result<Answer, Error> {
+    let mut exchange = Exchange::begin(facts, &request);
+    let admitted = match admit::admit(facts, &mut request) {
+        Ok(admitted) => admitted,
+        Err(error) => {
+            exchange.deny();
+            drop(exchange);
+            return refuse(facts, request, error).await;
+        }
+    };
+    exchange.admitted(&admitted);
+    facts.release.outbound.audit.room().await;
+    let body = match fill::fill(facts, &mut request, &admitted).await {
+        Ok(body) => body,
+        Err(reason) => {
+            exchange.deny();
+            drop(exchange);
+            facts.note(reason);
+            return refuse(facts, request, Error::HttpRequestDenied).await;
+        }
+    };
+    send::send(facts, request, body, &admitted, &options, exchange).await
+}
+
+/// Answers a denied guest once it has written its body: else, still writing, it would see a closed
+/// stream and not the reason.
+async fn refuse(
+    facts: &CallFacts,
+    request: Request<WasiBody>,
+    error: Error,
+) -> Result<Answer, Error> {
+    let bytes_max = facts.release.manifest.limits.request_body;
+    // Whoever writes for longer than this gets the reason all the same.
+    let _ = tokio::time::timeout(DRAIN_WITHIN, drain(request, bytes_max)).await;
+    Err(error)
+}
+
+async fn drain(request: Request<WasiBody>, bytes_max: u64) {
+    let mut body = request.into_body();
+    let mut read = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        read += frame.data_ref().map_or(0, |data| data.len() as u64);
+        if read > bytes_max {
+            return;
+        }
+    }
+}
