@@ -9,6 +9,7 @@ mod answer;
 mod auth;
 mod back_pressure;
 mod body;
+mod breakers;
 mod chain_judge;
 mod events;
 mod guard;

@@ -8,6 +8,7 @@ use axum::routing::{MethodRouter, get, post, put};
 use http::Method;
 
 use super::auth::{Access, Role, require};
+use super::breakers::{close_breaker, list_breakers, open_breaker};
 use super::events::{
     accept_events, cancel_event, get_event, list_events, list_failures, replay_event,
     replay_events, skip_event,
@@ -54,6 +55,9 @@ pub(super) fn routes() -> Vec<Route> {
         route(POST, "/v1/routes/{event_type}/pause", Needs(Operate), post(pause_route)),
         route(POST, "/v1/routes/{event_type}/resume", Needs(Operate), post(resume_route)),
         route(GET,  "/v1/plugins",                   Needs(Read),    get(list_plugins)),
+        route(GET,  "/v1/breakers",                  Needs(Read),    get(list_breakers)),
+        route(POST, "/v1/breakers/{plugin}/{target}/open", Needs(Operate), post(open_breaker)),
+        route(POST, "/v1/breakers/{plugin}/{target}/close", Needs(Operate), post(close_breaker)),
         route(GET,  "/metrics",                      Needs(Read),    get(get_metrics)),
         route(POST, "/v1/events/{id}/skip",          Needs(Operate), post(skip_event)),
         route(POST, "/v1/events/{id}/cancel",        Needs(Operate), post(cancel_event)),

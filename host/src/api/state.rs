@@ -8,8 +8,8 @@ use tokio::sync::{Semaphore, watch};
 use crate::domain::Flow;
 use crate::plugin::Registry;
 use crate::store::{
-    AcceptStore, Backlog, BacklogStore, BlameStore, ControlStore, LimitStore, OperateStore,
-    ReleaseStore, RepairStore,
+    AcceptStore, Backlog, BacklogStore, BlameStore, BreakerStore, ControlStore, LimitStore,
+    OperateStore, ReleaseStore, RepairStore,
 };
 
 use super::auth::Tokens;
@@ -26,6 +26,7 @@ pub struct Api {
     pub accept: Arc<dyn AcceptStore>,
     pub operate: Arc<dyn OperateStore>,
     pub control: Arc<dyn ControlStore>,
+    pub breakers: Arc<dyn BreakerStore>,
     pub backlog: Arc<dyn BacklogStore>,
     /// The backlog as a job of this process saw it last, for what must cost no query.
     pub backlog_seen: watch::Receiver<Backlog>,

@@ -86,13 +86,9 @@ impl RunningHost {
     }
 
     async fn start_on(plan: HostPlan<'_>, store: Arc<dyn Store>) -> Result<Self, CliError> {
-        let engine = SandboxEngine::start().map_err(|error| {
-            CliError::failed(error.to_string(), "this machine", "give the process more memory")
-        })?;
         let host = HostId::generate(&machine_name());
         let secrets: Arc<dyn SecretSource> = Arc::new(ConfiguredSecrets::new(plan.secrets));
-        let outbound = outbound(Arc::clone(&secrets), plan.audit)?;
-        let engine = engine.with_outbound(Arc::clone(&outbound));
+        let engine = start_engine(Arc::clone(&secrets), plan.audit)?;
         let plugins = open_plugins(&engine, &plan.plugins, &store, &host, &plan.flow).await?;
         let Opened { registry, follower } = plugins;
         let chains =
@@ -109,10 +105,11 @@ impl RunningHost {
             accept: Arc::clone(&store) as _,
             operate: Arc::clone(&store) as _,
             control: Arc::clone(&store) as _,
+            breakers: Arc::clone(&store) as _,
             backlog: Arc::clone(&store) as _,
             backlog_seen: backlog_seen.clone(),
             registry: Arc::clone(&registry),
-            metrics: metrics_text(&metrics, &outbound, backlog_seen, limits.untaken_after),
+            metrics: metrics_text(&metrics, engine.outbound(), backlog_seen, limits.untaken_after),
             repair: Arc::clone(&store) as _,
             rates: Arc::clone(&store) as _,
             releases: Arc::clone(&store) as _,
@@ -134,6 +131,7 @@ impl RunningHost {
         let dispatcher = DispatcherJob {
             store: Arc::clone(&store) as _,
             limits: Arc::clone(&store) as _,
+            breakers: Arc::clone(&store) as _,
             registry,
             engine,
             services,
@@ -250,8 +248,14 @@ fn metrics_text(
     Arc::new(move || metrics.text(&seen.borrow(), untaken_after) + &outbound.metrics())
 }
 
-/// The way out of all plugins.
-fn outbound(secrets: Arc<dyn SecretSource>, audit: AuditConfig) -> Result<Arc<Outbound>, CliError> {
+/// The engine of all plugins, with their way out.
+fn start_engine(
+    secrets: Arc<dyn SecretSource>,
+    audit: AuditConfig,
+) -> Result<SandboxEngine, CliError> {
+    let engine = SandboxEngine::start().map_err(|error| {
+        CliError::failed(error.to_string(), "this machine", "give the process more memory")
+    })?;
     let outbound = Outbound::new()
         .map_err(|error| CliError::failed(error, "this machine", "start the host again"))?;
     let log = match audit.file {
@@ -268,7 +272,7 @@ fn outbound(secrets: Arc<dyn SecretSource>, audit: AuditConfig) -> Result<Arc<Ou
             })?)
         }
     };
-    Ok(Arc::new(outbound.with_secrets(secrets).with_audit(log)))
+    Ok(engine.with_outbound(Arc::new(outbound.with_secrets(secrets).with_audit(log))))
 }
 
 fn dispatch_config(config: &DispatchConfig) -> jobs::DispatchConfig {

@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 refused or failed, 2 the command line itself is wrong; `verify` has its own.
 
 mod backup;
+mod breakers;
 mod client;
 pub mod config;
 pub mod dev;
@@ -66,6 +67,8 @@ enum Command {
     Plugin(plugin::PluginArgs),
     /// Look at the routes of a running host, and pause them on all hosts
     Routes(routes::RoutesArgs),
+    /// Look at the circuit breakers of plugins' targets, open and close them
+    Breakers(breakers::BreakersArgs),
     /// The schema of a store: what it has, what is missing, what a start would do
     Migrate(migrate::MigrateArgs),
     /// Copy a SQLite store while a host uses it
@@ -119,6 +122,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Keystore(args) => keystore::run(args).await,
         Command::Withdrawals(args) => withdrawals::run(args).await,
         Command::Events(args) => events::run(args).await,
+        Command::Breakers(args) => breakers::run(args).await,
         Command::Plugin(args) => plugin::run(args).await,
         Command::Routes(args) => routes::run(args).await,
         Command::Migrate(args) => migrate::run(args).await,

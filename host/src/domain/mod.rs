@@ -4,6 +4,7 @@
 //! value is stored or shown; those shapes live beside their boundary and convert.
 
 mod amount;
+mod breaker;
 mod canary;
 mod event;
 mod flow;
@@ -19,6 +20,7 @@ mod withdrawal;
 
 pub use amount::{Amount, AmountError};
 pub use bigdecimal::num_bigint::BigUint;
+pub use breaker::{BreakerPolicy, BreakerState, BreakerStep, Permit, TargetAnswer};
 pub use canary::{
     CanaryTallies, CanaryVerdict, Share, ShareError, Tally, is_untroubled, judge_canary,
 };

@@ -6,10 +6,10 @@ wasmtime::component::bindgen!({
     inline: "
         package tidegate:engine;
         world everything {
-            include tidegate:plugin/host@0.1.0;
-            export tidegate:plugin/handler@0.1.0;
-            export tidegate:plugin/reconciler@0.1.0;
-            export tidegate:plugin/chain@0.1.0;
+            include tidegate:plugin/host@0.1.1;
+            export tidegate:plugin/handler@0.1.1;
+            export tidegate:plugin/reconciler@0.1.1;
+            export tidegate:plugin/chain@0.1.1;
         }
     ",
     world: "tidegate:engine/everything",

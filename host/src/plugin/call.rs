@@ -7,51 +7,20 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use wasmtime::{PoolConcurrencyLimitError, Store};
 
+use super::aborted::{Aborted, STORE_AWAY_WAIT, log_printed, stop_reason, with_notes};
 use super::bindings::exported::handler::{Event, Failure, Receipt as GuestReceipt};
-use super::bindings::imported::log::Level;
 use super::bindings::imported::types::Finding;
 use super::engine::SandboxEngine;
-use super::functions::log::printable;
+use super::limits::size;
 use super::receipt;
-use super::release::{Release, ReleaseError, ReleaseFacts};
+use super::release::{Release, ReleaseError};
 use super::services::Work;
-use super::state::{CallFacts, CallState, Services};
+use super::state::{CallFacts, CallState, RESOURCES_MAX, Services};
+use super::targets::TargetReports;
 use crate::domain::{EventState, OutboxEvent, Outcome, WithdrawalRequest};
 
-/// A reason longer than this is cut.
-const REASON_BYTES_MAX: usize = 2 << 10;
-/// How long an event waits for a place in a full pool of instances.
-const POOL_FULL_WAIT: Duration = Duration::from_millis(100);
-/// How long an event waits after the host's store was away while its handler worked.
-const STORE_AWAY_WAIT: Duration = Duration::from_secs(1);
 /// A judgement only computes, and somebody waits for it: the longest wait, for a place included.
 const VALIDATE_WITHIN: Duration = Duration::from_secs(5);
-
-/// How a call ended that gave no answer.
-struct Aborted {
-    reason: String,
-    /// Whether something may have left the host before.
-    outcome_unknown: bool,
-    /// It never ran, for want of a place.
-    not_begun: bool,
-    /// It waited for the host's store, or could not do without it.
-    store_away: bool,
-}
-
-impl Aborted {
-    fn into_outcome(self) -> Outcome {
-        let Self { reason, outcome_unknown, not_begun, store_away } = self;
-        if not_begun {
-            Outcome::Interrupted { reason, after: POOL_FULL_WAIT, outcome_unknown: false }
-        } else if store_away {
-            Outcome::Interrupted { reason, after: STORE_AWAY_WAIT, outcome_unknown }
-        } else if outcome_unknown {
-            Outcome::Unknown { reason }
-        } else {
-            Outcome::Retry { reason, after: None }
-        }
-    }
-}
 
 /// Why a plugin's judgement could not be had, or what it was.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -73,6 +42,17 @@ impl Release {
         event: &OutboxEvent,
         services: &Services,
     ) -> Outcome {
+        self.attempt_reporting(engine, event, services, &Arc::default()).await
+    }
+
+    /// The same, and what it showed of its targets.
+    pub async fn attempt_reporting(
+        &self,
+        engine: &SandboxEngine,
+        event: &OutboxEvent,
+        services: &Services,
+        targets: &Arc<TargetReports>,
+    ) -> Outcome {
         let EventState::Processing(lease) = &event.state else {
             return Outcome::Reject { reason: "the host does not hold this event".into() };
         };
@@ -84,17 +64,18 @@ impl Release {
         let _counted = self.call_begins();
         let limits = &self.facts.manifest.limits;
         if event.payload.len() > limits.payload {
-            let reason = format!("payload limit of {} bytes reached", limits.payload);
+            let (max, given) = (size(limits.payload as u64), event.payload.len());
+            let reason = format!("payload limit {max} reached: {given} bytes given");
             return Outcome::Reject { reason };
         }
         if event.outcome_unknown && self.reconciles() {
-            match self.reconcile(engine, event, work, services).await {
+            match self.reconcile(engine, event, work, (services, targets)).await {
                 Ok(Finding::Happened(receipt)) => return self.receive(event, receipt),
                 Ok(Finding::DidNotHappen) => {}
                 Err(outcome) => return outcome,
             }
         }
-        match self.handle(engine, event, work, services).await {
+        match self.handle(engine, event, work, (services, targets)).await {
             Ok(receipt) => self.receive(event, receipt),
             Err(outcome) => outcome,
         }
@@ -105,9 +86,10 @@ impl Release {
         engine: &SandboxEngine,
         event: &OutboxEvent,
         work: Work,
-        services: &Services,
+        (services, targets): (&Services, &Arc<TargetReports>),
     ) -> Result<GuestReceipt, Outcome> {
-        let facts = self.call_facts(work, services, event, event.idempotency_key.to_string());
+        let facts =
+            self.call_facts(work, (services, targets), event, event.idempotency_key.to_string());
         let record = guest_event(event);
         let answer = self
             .call(engine, &facts, async |instance, store| {
@@ -124,13 +106,13 @@ impl Release {
         engine: &SandboxEngine,
         event: &OutboxEvent,
         work: Work,
-        services: &Services,
+        (services, targets): (&Services, &Arc<TargetReports>),
     ) -> Result<Finding, Outcome> {
         let Some(reconciler) = &self.exports.reconciler else { return Ok(Finding::DidNotHappen) };
         // Keys of its own, new ones with each attempt: a target that answers a key as it did before
         // would answer with what was true then.
         let key = format!("{}-reconcile-{}", event.idempotency_key, attempt_number(event));
-        let facts = self.call_facts(work, services, event, key);
+        let facts = self.call_facts(work, (services, targets), event, key);
         let record = guest_event(event);
         // Whatever goes wrong while it looks, the earlier outcome is as unknown as before.
         let unknown = |outcome| match outcome {
@@ -217,16 +199,17 @@ impl Release {
     fn call_facts(
         &self,
         work: Work,
-        services: &Services,
+        (services, targets): (&Services, &Arc<TargetReports>),
         event: &OutboxEvent,
         idempotency_key: String,
     ) -> Arc<CallFacts> {
-        Arc::new(CallFacts::new(
+        let facts = CallFacts::new(
             Arc::clone(&self.facts),
             Some((work, services.clone())),
             idempotency_key,
             event.traceparent.clone(),
-        ))
+        );
+        Arc::new(facts.reporting_to(targets))
     }
 
     /// Runs one export in a fresh instance, within all limits. Cancel-safe: dropping it drops the
@@ -241,43 +224,49 @@ impl Release {
         ) -> wasmtime::Result<T>,
     ) -> Result<T, Aborted> {
         let _place = engine.place(self.weight).await;
+        let run = engine.turns().take(&self.account, self.run(engine, facts, export));
+        // A panic in a host function must end this call, and not the host.
+        AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|_| {
+            Err(Aborted::of(facts, "the host panicked during the call".to_owned()))
+        })
+    }
+
+    /// The call itself. The instance goes when it returns.
+    async fn run<T>(
+        &self,
+        engine: &SandboxEngine,
+        facts: &Arc<CallFacts>,
+        export: impl AsyncFnOnce(
+            wasmtime::component::Instance,
+            &mut Store<CallState>,
+        ) -> wasmtime::Result<T>,
+    ) -> Result<T, Aborted> {
+        let limits = &facts.release.manifest.limits;
         let mut store = Store::new(engine.get(), CallState::new(Arc::clone(facts)));
-        store.limiter(|state| &mut state.memory);
+        store.limiter(|state| &mut state.guard);
         // Gives the thread back at each tick, so that a guest that spins stops nobody, and the
         // time-out below is noticed.
         store.set_epoch_deadline(1);
         store.epoch_deadline_async_yield_and_update(1);
-        // What a call may make the host copy for it at most.
-        store.set_hostcall_fuel(super::limits::Limits::BYTES_MAX * 2);
+        store.set_hostcall_fuel(limits.hand_over_bytes());
+        // The guest's own handles, beside the host's: each costs the host a few bytes.
+        store.set_max_component_handles(RESOURCES_MAX * 4);
 
-        let timeout = facts.release.manifest.limits.timeout;
         let run = async {
             let instance = self.instance.instantiate_async(&mut store).await?;
             export(instance, &mut store).await
         };
-        // A panic in a host function must end this call, and not the host.
-        let run = AssertUnwindSafe(tokio::time::timeout(timeout, run)).catch_unwind();
-        let reason = match run.await {
-            Ok(Ok(Ok(answer))) => {
-                log_printed(facts, &store);
-                return Ok(answer);
+        let ended = match tokio::time::timeout(limits.timeout, run).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) if error.is::<PoolConcurrencyLimitError>() => Err(Aborted::not_begun()),
+            Ok(Err(error)) => Err(Aborted::of(facts, stop_reason(&store, &error))),
+            Err(_) => {
+                let limit = limits.timeout.as_millis();
+                Err(Aborted::of(facts, format!("time limit {limit}ms reached")))
             }
-            Ok(Ok(Err(error))) => trap_reason(&store, &error),
-            Ok(Err(_)) => Ok(format!("time limit {}ms reached", timeout.as_millis())),
-            Err(_) => Ok("the host panicked during the call".to_owned()),
         };
         log_printed(facts, &store);
-        Err(match reason {
-            Ok(reason) => Aborted {
-                reason: with_notes(facts, &reason),
-                outcome_unknown: facts.may_have_sent(),
-                not_begun: false,
-                store_away: facts.store_was_away(),
-            },
-            Err(reason) => {
-                Aborted { reason, outcome_unknown: false, not_begun: true, store_away: false }
-            }
-        })
+        ended
     }
 
     /// Takes a receipt, after checking it against the grants. What does not fit is `unknown`: the
@@ -336,52 +325,5 @@ fn spared(outcome: Outcome) -> Outcome {
         | Outcome::Defer { .. }
         | Outcome::Reject { .. }
         | Outcome::Interrupted { .. } => outcome,
-    }
-}
-
-/// Why the call ended without an answer; `Err` if it never began.
-fn trap_reason(store: &Store<CallState>, error: &wasmtime::Error) -> Result<String, String> {
-    if error.is::<PoolConcurrencyLimitError>() {
-        return Err("the pool of instances is full".to_owned());
-    }
-    let state = store.data();
-    if let Some(limit) = &state.memory.exceeded {
-        return Ok(limit.clone());
-    }
-    let printed = state.printed.text();
-    let trap = match error.downcast_ref::<wasmtime::Trap>() {
-        Some(trap) => format!("the handler trapped: {trap}"),
-        None => format!("the handler was stopped: {:#}", error.root_cause()),
-    };
-    // What a panicking guest printed last says more than the trap.
-    Ok(if printed.is_empty() { trap } else { format!("{trap}; it printed: {printed}") })
-}
-
-fn log_printed(facts: &CallFacts, store: &Store<CallState>) {
-    // Redacted as a whole: a secret of several lines is one.
-    let printed = store.data().printed.text();
-    for line in facts.release.outbound.redactor.text(&printed).lines() {
-        facts.log(Level::Info, line);
-    }
-}
-
-/// The reason with what the host noticed, without secrets, as long as an operator reads.
-fn with_notes(facts: &CallFacts, reason: &str) -> String {
-    let reason = facts.release.text(reason);
-    let notes = facts.notes();
-    let missing: Vec<_> = notes.iter().filter(|note| !reason.contains(note.as_str())).collect();
-    if missing.is_empty() {
-        return reason;
-    }
-    let notes: Vec<_> = missing.into_iter().map(String::as_str).collect();
-    facts.release.text(&format!("{reason} [{}]", notes.join("; ")))
-}
-
-impl ReleaseFacts {
-    /// A guest's text, as long as an operator reads, on one line, and without secrets.
-    pub(super) fn text(&self, text: &str) -> String {
-        // First cut where nobody reads any more, or a long text would cost the host's time.
-        let read = &text[..text.floor_char_boundary(REASON_BYTES_MAX * 8)];
-        printable(&self.outbound.redactor.text(read), REASON_BYTES_MAX)
     }
 }

@@ -4,8 +4,9 @@
 use wasmtime::component::{Component, InstancePre};
 
 use super::bindings::exported;
+use super::census::{self, CensusError};
 use super::engine::SandboxEngine;
-use super::limits::Limits;
+use super::limits::{Limits, size};
 use super::manifest::Manifest;
 use super::release::ReleaseError;
 use super::state::CallState;
@@ -41,6 +42,18 @@ pub(super) fn check_header(plugin: &str, wasm: &[u8]) -> Result<(), ReleaseError
         _ => "its first bytes are not those of WebAssembly",
     };
     Err(ReleaseError::NoComponent { plugin: plugin.to_owned(), what })
+}
+
+/// Refuses what a compiler would take too long for.
+pub(super) fn check_census(plugin: &str, wasm: &[u8]) -> Result<(), ReleaseError> {
+    let plugin = || plugin.to_owned();
+    census::check(wasm).map_err(|error| match error {
+        CensusError::TooMuch(what) => ReleaseError::TooHungry { plugin: plugin(), what },
+        CensusError::Unreadable => ReleaseError::Invalid {
+            plugin: plugin(),
+            cause: "its sections are torn, or of a kind that this host does not know".into(),
+        },
+    })
 }
 
 pub(super) fn check_imports(
@@ -103,15 +116,18 @@ pub(super) fn check_resources(
         }
     }
     let elements = needed.max_initial_table_size.unwrap_or(0);
-    if elements > Limits::TABLE_ELEMENTS as u64 {
-        let max = Limits::TABLE_ELEMENTS;
-        return Err(hungry(format!("a table of {elements} elements; it may have {max}")));
+    let max = manifest.limits.table_elements;
+    if elements > max as u64 {
+        return Err(hungry(format!(
+            "a table of {elements} elements; limits.table_elements of its manifest allows {max}"
+        )));
     }
     let memory = needed.max_initial_memory_size.unwrap_or(0).saturating_mul(64 << 10);
     if memory > manifest.limits.memory as u64 {
         return Err(hungry(format!(
-            "{memory} bytes of memory at once; limits.memory of its manifest allows {}",
-            manifest.limits.memory
+            "{} of memory at once; limits.memory of its manifest allows {}",
+            size(memory),
+            size(manifest.limits.memory as u64)
         )));
     }
     Ok(SandboxEngine::weight(needed.num_memories, needed.num_tables))

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::grants::{Grants, HttpGrant, SecretGrant, TransitionGrant};
 use super::limits::Limits;
 use super::manifest::Manifest;
-use crate::domain::{NetworkPattern, Rate, RetryPolicy};
+use crate::domain::{BreakerPolicy, NetworkPattern, Rate, RetryPolicy};
 
 /// One difference between two manifests.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,8 +30,19 @@ pub fn differences(old: Option<&Manifest>, new: &Manifest) -> Vec<Difference> {
     let first_limits = Limits::default();
     let first_grants = Grants::default();
     let first_retry = RetryPolicy::default();
-    let Manifest { name: _, digest: _, handles, network, ordered, limits, grants, settings, retry } =
-        new;
+    let first_breaker = BreakerPolicy::default();
+    let Manifest {
+        name: _,
+        digest: _,
+        handles,
+        network,
+        ordered,
+        limits,
+        grants,
+        settings,
+        retry,
+        breaker,
+    } = new;
     let old_handles = old.map(|old| old.handles.as_slice()).unwrap_or_default();
     found.list("handles", "no longer handles", &texts(old_handles), &texts(handles));
     let show = |network: Option<&str>| network.unwrap_or("every network").to_owned();
@@ -50,6 +61,7 @@ pub fn differences(old: Option<&Manifest>, new: &Manifest) -> Vec<Difference> {
     compare_grants(&mut found, old.map_or(&first_grants, |old| &old.grants), grants);
     compare_limits(&mut found, old.map_or(&first_limits, |old| &old.limits), limits);
     compare_retry(&mut found, old.map_or(&first_retry, |old| &old.retry), retry);
+    compare_breakers(&mut found, old.map_or(&first_breaker, |old| &old.breaker), breaker);
     let none = Value::Object(serde_json::Map::new());
     compare_settings(&mut found, old.map_or(&none, |old| &old.settings), settings);
     found.0
@@ -228,10 +240,18 @@ fn compare_limits(found: &mut Found, old: &Limits, new: &Limits) {
         rate,
         rate_key,
         priority,
+        table_elements,
+        instances,
+        host_calls,
+        random,
         log_lines,
+        log_bytes,
         payload,
+        detail,
         checkpoint,
+        checkpoint_saves,
         follow_ups,
+        follow_ups_bytes,
         requests,
         request_body,
         response_body,
@@ -244,6 +264,10 @@ fn compare_limits(found: &mut Found, old: &Limits, new: &Limits) {
         ("limits.memory", of(old.memory), of(*memory)),
         ("limits.payload", of(old.payload), of(*payload)),
         ("limits.checkpoint", of(old.checkpoint), of(*checkpoint)),
+        ("limits.log_bytes", of(old.log_bytes), of(*log_bytes)),
+        ("limits.detail", of(old.detail), of(*detail)),
+        ("limits.follow_ups_bytes", of(old.follow_ups_bytes), of(*follow_ups_bytes)),
+        ("limits.random", Some(old.random), Some(*random)),
         ("limits.request_body", Some(old.request_body), Some(*request_body)),
         ("limits.response_body", Some(old.response_body), Some(*response_body)),
     ] {
@@ -259,6 +283,14 @@ fn compare_limits(found: &mut Found, old: &Limits, new: &Limits) {
         ("limits.priority", Some(old.priority.into()), Some((*priority).into())),
         ("limits.log_lines", Some(old.log_lines.into()), Some((*log_lines).into())),
         ("limits.follow_ups", of(old.follow_ups), of(*follow_ups)),
+        ("limits.table_elements", of(old.table_elements), of(*table_elements)),
+        ("limits.instances", of(old.instances), of(*instances)),
+        ("limits.host_calls", Some(old.host_calls.into()), Some((*host_calls).into())),
+        (
+            "limits.checkpoint_saves",
+            Some(old.checkpoint_saves.into()),
+            Some((*checkpoint_saves).into()),
+        ),
         ("limits.requests", Some(old.requests.into()), Some((*requests).into())),
     ] {
         found.bound(key, old.as_ref(), new.as_ref(), number);
@@ -303,6 +335,24 @@ fn compare_retry(found: &mut Found, old: &RetryPolicy, new: &RetryPolicy) {
     ] {
         if old != new {
             found.push(format!("{key} {old} → {new}"), false);
+        }
+    }
+}
+
+/// A breaker that opens later, or never, lets more through to a target that is away.
+fn compare_breakers(found: &mut Found, old: &BreakerPolicy, new: &BreakerPolicy) {
+    let BreakerPolicy { failures, open_for, open_for_max, ramp } = new;
+    // 0 is never.
+    let bound = |failures: u32| (failures > 0).then_some(failures);
+    let (was, is) = (bound(old.failures), bound(*failures));
+    found.bound("breaker.failures", was.as_ref(), is.as_ref(), u32::to_string);
+    for (key, old, new) in [
+        ("breaker.open_for", old.open_for, *open_for),
+        ("breaker.open_for_max", old.open_for_max, *open_for_max),
+        ("breaker.ramp", old.ramp, *ramp),
+    ] {
+        if old != new {
+            found.push(format!("{key} {old:?} → {new:?}"), new < old);
         }
     }
 }

@@ -11,6 +11,7 @@ use wasmtime::{Config, Enabled, Engine, ModuleVersionStrategy, PoolingAllocation
 
 use super::egress::Outbound;
 use super::limits::Limits;
+use super::turns::Turns;
 
 /// How long a guest may hold a thread before it yields to others. A tick of 10 ms would make
 /// neighbours wait for up to 33 ms.
@@ -34,6 +35,7 @@ pub struct SandboxEngine {
     engine: Engine,
     places: Arc<Semaphore>,
     outbound: Arc<Outbound>,
+    turns: Turns,
     _ticker: Arc<Ticker>,
 }
 
@@ -54,7 +56,8 @@ impl SandboxEngine {
         let ticker = Ticker::start(&engine).map_err(|e| EngineError(e.to_string()))?;
         let places = Arc::new(Semaphore::new(INSTANCES_MAX as usize));
         let outbound = Arc::new(Outbound::new().map_err(EngineError)?);
-        Ok(Self { engine, places, outbound, _ticker: Arc::new(ticker) })
+        let turns = Turns::new();
+        Ok(Self { engine, places, outbound, turns, _ticker: Arc::new(ticker) })
     }
 
     /// The same engine with another way out, for the releases that are loaded with it from now on.
@@ -73,6 +76,17 @@ impl SandboxEngine {
     pub(super) async fn place(&self, weight: u32) -> Option<SemaphorePermit<'_>> {
         // The semaphore is never closed; without a place the pool itself would refuse.
         self.places.acquire_many(weight).await.ok()
+    }
+
+    /// The turns of calls that compute for long.
+    pub(super) fn turns(&self) -> &Turns {
+        &self.turns
+    }
+
+    /// Whether no call holds a place.
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.places.available_permits() == INSTANCES_MAX as usize
     }
 
     /// How many places an instance takes that needs so many memories and tables. What takes more
@@ -123,13 +137,16 @@ fn pool() -> PoolingAllocationConfig {
     pool.total_component_instances(INSTANCES_MAX)
         .total_stacks(INSTANCES_MAX)
         // Only a count, of which nothing is reserved: every component may have its fill.
-        .total_core_instances(INSTANCES_MAX * Limits::INSTANCES_PER_COMPONENT)
+        .total_core_instances(INSTANCES_MAX * Limits::INSTANCES_MAX)
         .total_memories(INSTANCES_MAX * MEMORIES_PER_PLACE)
         .total_tables(INSTANCES_MAX * TABLES_PER_PLACE)
-        .max_core_instances_per_component(Limits::INSTANCES_PER_COMPONENT)
+        .max_core_instances_per_component(Limits::INSTANCES_MAX)
         .max_memories_per_component(Limits::MEMORIES_PER_COMPONENT)
+        // A module may have all of them: what it takes of the pool is counted by components.
+        .max_memories_per_module(Limits::MEMORIES_PER_COMPONENT)
+        .max_tables_per_module(Limits::TABLES_PER_COMPONENT)
         .max_tables_per_component(Limits::TABLES_PER_COMPONENT)
-        .table_elements(Limits::TABLE_ELEMENTS)
+        .table_elements(Limits::TABLE_ELEMENTS_MAX)
         .max_memory_size(Limits::MEMORY_MAX)
         // Below a guest's working set every call gives pages back to the system, and the lock on
         // the address space then stops the second core: 26,000 calls a second instead of 65,000.
@@ -142,7 +159,9 @@ fn pool() -> PoolingAllocationConfig {
     pool
 }
 
-/// An OS thread and not a task: guests that spin on every worker must not stop it.
+/// An OS thread and not a task: guests that spin on every worker must not stop it. It needs no
+/// higher priority: it sleeps nearly always, so the system's scheduler lets it run before those that
+/// compute all the time, however many they are.
 struct Ticker {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,

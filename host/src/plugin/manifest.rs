@@ -9,9 +9,11 @@ use serde::de::{Deserializer, Error as _};
 use sha2::{Digest, Sha256};
 
 use super::grants::{Grants, RawGrants};
-use super::limits::{Limits, check_rate, check_rate_key};
+use super::limits::{Limits, RawLimits};
 use super::release::hexadecimal;
-use crate::domain::{EventType, NetworkPattern, RetryPolicy, parse_duration, parse_size};
+use crate::domain::{
+    BreakerPolicy, EventType, NetworkPattern, RetryPolicy, parse_duration, parse_size,
+};
 
 /// A plugin's manifest, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +32,7 @@ pub struct Manifest {
     /// Readable by the plugin. A JSON object.
     pub settings: serde_json::Value,
     pub retry: RetryPolicy,
+    pub breaker: BreakerPolicy,
 }
 
 /// A manifest that cannot be used, and what to do about it.
@@ -82,6 +85,8 @@ struct RawManifest {
     settings: toml::Table,
     #[serde(default)]
     retry: RawRetry,
+    #[serde(default)]
+    breaker: RawBreaker,
 }
 
 #[derive(Deserialize, Default)]
@@ -93,32 +98,6 @@ struct RawSelect {
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
-struct RawLimits {
-    #[serde(default, deserialize_with = "duration")]
-    timeout: Option<Duration>,
-    #[serde(default, deserialize_with = "size")]
-    memory: Option<u64>,
-    concurrency: Option<usize>,
-    fleet_concurrency: Option<u32>,
-    rate: Option<String>,
-    burst: Option<u32>,
-    rate_key: Option<String>,
-    priority: Option<u32>,
-    log_lines: Option<u32>,
-    #[serde(default, deserialize_with = "size")]
-    payload: Option<u64>,
-    #[serde(default, deserialize_with = "size")]
-    checkpoint: Option<u64>,
-    follow_ups: Option<usize>,
-    requests: Option<u32>,
-    #[serde(default, deserialize_with = "size")]
-    request_body: Option<u64>,
-    #[serde(default, deserialize_with = "size")]
-    response_body: Option<u64>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
 struct RawRetry {
     max_attempts: Option<u32>,
     #[serde(default, deserialize_with = "duration")]
@@ -126,6 +105,18 @@ struct RawRetry {
     #[serde(default, deserialize_with = "duration")]
     cap: Option<Duration>,
     max_deferrals: Option<u32>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct RawBreaker {
+    failures: Option<u32>,
+    #[serde(default, deserialize_with = "duration")]
+    open_for: Option<Duration>,
+    #[serde(default, deserialize_with = "duration")]
+    open_for_max: Option<Duration>,
+    #[serde(default, deserialize_with = "duration")]
+    ramp: Option<Duration>,
 }
 
 impl RawManifest {
@@ -151,6 +142,7 @@ impl RawManifest {
             grants: self.grants.check(folder)?,
             settings,
             retry: self.retry.check()?,
+            breaker: self.breaker.check()?,
         })
     }
 }
@@ -190,60 +182,6 @@ fn check_name(name: &str) -> Result<(), String> {
     }
 }
 
-impl RawLimits {
-    fn check(self) -> Result<Limits, String> {
-        let default = Limits::default();
-        let bytes = |key: &str, value: Option<u64>, default: usize| {
-            let value = value.unwrap_or(default as u64);
-            let max = Limits::BYTES_MAX as u64;
-            within(key, value, 0, max)?;
-            usize::try_from(value).map_err(|_| format!("limits.{key} is too large"))
-        };
-        let rate = check_rate(self.rate.as_deref(), self.burst)?;
-        let rate_key = check_rate_key(self.rate_key.as_deref(), rate.is_some())?;
-        let limits = Limits {
-            timeout: self.timeout.unwrap_or(default.timeout),
-            memory: usize::try_from(self.memory.unwrap_or(default.memory as u64))
-                .map_err(|_| "limits.memory is too large".to_owned())?,
-            concurrency: self.concurrency.unwrap_or(default.concurrency),
-            fleet_concurrency: self.fleet_concurrency,
-            rate,
-            rate_key,
-            priority: self.priority.unwrap_or(default.priority),
-            log_lines: self.log_lines.unwrap_or(default.log_lines),
-            payload: bytes("payload", self.payload, default.payload)?,
-            checkpoint: bytes("checkpoint", self.checkpoint, default.checkpoint)?,
-            follow_ups: self.follow_ups.unwrap_or(default.follow_ups),
-            requests: self.requests.unwrap_or(default.requests),
-            request_body: self.request_body.unwrap_or(default.request_body),
-            response_body: self.response_body.unwrap_or(default.response_body),
-        };
-        within("memory", limits.memory as u64, 1 << 16, Limits::MEMORY_MAX as u64)?;
-        within("concurrency", limits.concurrency as u64, 1, Limits::CONCURRENCY_MAX as u64)?;
-        if let Some(max) = limits.fleet_concurrency {
-            within("fleet_concurrency", max.into(), 1, Limits::FLEET_CONCURRENCY_MAX.into())?;
-        }
-        within("priority", limits.priority.into(), 1, Limits::PRIORITY_MAX.into())?;
-        within("log_lines", u64::from(limits.log_lines), 0, 10_000)?;
-        within("follow_ups", limits.follow_ups as u64, 0, 1_000)?;
-        within("requests", u64::from(limits.requests), 0, 10_000)?;
-        within("request_body", limits.request_body, 0, Limits::BYTES_MAX as u64)?;
-        within("response_body", limits.response_body, 0, Limits::BYTES_MAX as u64)?;
-        if limits.timeout.is_zero() || limits.timeout > Limits::TIMEOUT_MAX {
-            return Err("limits.timeout must be between 1ms and 10m".into());
-        }
-        Ok(limits)
-    }
-}
-
-fn within(key: &str, value: u64, min: u64, max: u64) -> Result<(), String> {
-    if (min..=max).contains(&value) {
-        Ok(())
-    } else {
-        Err(format!("limits.{key} = {value} is out of range: use {min} to {max}"))
-    }
-}
-
 impl RawRetry {
     fn check(self) -> Result<RetryPolicy, String> {
         let default = RetryPolicy::default();
@@ -258,6 +196,32 @@ impl RawRetry {
         }
         if policy.cap < policy.base || policy.cap > RetryPolicy::WAIT_MAX {
             return Err("retry.cap must be at least retry.base and at most 1d".into());
+        }
+        Ok(policy)
+    }
+}
+
+impl RawBreaker {
+    fn check(self) -> Result<BreakerPolicy, String> {
+        const OPEN_FOR_MIN: Duration = Duration::from_millis(100);
+        let default = BreakerPolicy::default();
+        let open_for = self.open_for.unwrap_or(default.open_for);
+        let policy = BreakerPolicy {
+            failures: self.failures.unwrap_or(default.failures),
+            open_for,
+            open_for_max: self.open_for_max.unwrap_or(default.open_for_max.max(open_for)),
+            ramp: self.ramp.unwrap_or(default.ramp),
+        };
+        if policy.open_for < OPEN_FOR_MIN {
+            return Err("breaker.open_for must be at least 100ms".into());
+        }
+        if policy.open_for_max < policy.open_for || policy.open_for_max > RetryPolicy::WAIT_MAX {
+            return Err(
+                "breaker.open_for_max must be at least breaker.open_for and at most 1d".into()
+            );
+        }
+        if policy.ramp > RetryPolicy::WAIT_MAX {
+            return Err("breaker.ramp must be at most 1d".into());
         }
         Ok(policy)
     }
@@ -291,7 +255,7 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(
     parse_duration(&text).map(Some).map_err(D::Error::custom)
 }
 
-fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+pub(super) fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     let text = String::deserialize(deserializer)?;
     parse_size(&text).map(Some).map_err(D::Error::custom)
 }
@@ -311,6 +275,7 @@ mod tests {
         let manifest = parse(MINIMAL).unwrap();
         assert_eq!(manifest.limits, Limits::default());
         assert_eq!(manifest.retry, RetryPolicy::default());
+        assert_eq!(manifest.breaker, BreakerPolicy::default());
         assert_eq!(manifest.grants, Grants::default());
         assert_eq!(manifest.settings, serde_json::json!({}));
     }
@@ -376,6 +341,9 @@ mod tests {
             (&format!("{MINIMAL}[limits]\ntimeout = \"0s\"\n"), "limits.timeout must be"),
             (&format!("{MINIMAL}[limits]\nmemory = \"1GiB\"\n"), "limits.memory = 1073741824"),
             (&format!("{MINIMAL}[limits]\nconcurrency = 0\n"), "limits.concurrency = 0"),
+            (&format!("{MINIMAL}[limits]\ninstances = 65\n"), "limits.instances = 65"),
+            (&format!("{MINIMAL}[limits]\nhost_calls = 10001\n"), "use 0 to 10000"),
+            (&format!("{MINIMAL}[limits]\ndetail = \"17MiB\"\n"), "limits.detail = 17825792"),
             (&format!("{MINIMAL}[limits]\nspeed = 1\n"), "unknown field `speed`"),
             (&format!("{MINIMAL}[limits]\nrate = \"50\"\n"), "limits.rate: \"50\" is no rate"),
             (&format!("{MINIMAL}[limits]\nrate = 50\n"), "line 4"),
@@ -422,6 +390,8 @@ mod tests {
                 "settings.a.b = inf has no form",
             ),
             (&format!("{MINIMAL}[retry]\nmax_attempts = 0\n"), "retry.max_attempts = 0"),
+            (&format!("{MINIMAL}[breaker]\nopen_for = \"1ms\"\n"), "breaker.open_for must"),
+            (&format!("{MINIMAL}[breaker]\nopen_for_max = \"2d\"\n"), "breaker.open_for_max"),
             (&format!("{MINIMAL}[retry]\nbase = \"2m\"\ncap = \"1m\"\n"), "retry.cap"),
         ];
         for (text, message) in cases {
@@ -445,6 +415,7 @@ mod tests {
             let shown = manifest.limits.rate.is_none().then_some(&manifest.limits);
             assert_eq!(shown.unwrap_or(&Limits::default()), &Limits::default());
             assert_eq!(manifest.retry, RetryPolicy::default());
+            assert_eq!(manifest.breaker, BreakerPolicy::default());
         }
     }
 }

@@ -4,12 +4,14 @@
 //! [`Registry`] says which release handles which event, and [`Release::attempt`] makes one attempt
 //! in a fresh instance. What host functions rest on stands behind the traits of `services`.
 
+mod aborted;
 mod admission;
 mod artifact;
 mod bindings;
 mod cache;
 mod call;
 mod canary;
+mod census;
 mod contract;
 mod difference;
 mod egress;
@@ -29,9 +31,11 @@ mod signature;
 mod slots;
 mod state;
 mod status;
+mod targets;
 #[cfg(test)]
 pub(crate) mod tests;
 mod toolchain;
+mod turns;
 mod watcher;
 mod words;
 
@@ -61,5 +65,6 @@ pub use signature::{KeyError, SIGNATURE_FILE, SignatureError, TrustedKeys};
 pub use slots::{Slot, Slots};
 pub use state::Services;
 pub use status::{PluginState, PluginStatus, Refusal};
+pub use targets::TargetReports;
 pub use toolchain::{ToolchainError, build_components};
 pub use watcher::Watcher;

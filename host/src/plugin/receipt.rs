@@ -4,15 +4,16 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
 
 use super::bindings::exported::handler::Receipt as GuestReceipt;
 use super::bindings::imported::types::{FollowUp, Transition};
 use super::grants::TransitionGrant;
+use super::limits::size;
 use super::release::ReleaseFacts;
+use super::secrecy::Redactor;
 use crate::domain::{Aggregate, NewEvent, OutboxEvent, Receipt, Standing};
 
-/// A receipt's detail longer than this is refused.
-const DETAIL_BYTES_MAX: usize = 64 << 10;
 /// Texts nested deeper are refused: others would parse what a guest wrote, with limits of their own.
 const JSON_DEPTH_MAX: u32 = 64;
 
@@ -29,6 +30,12 @@ pub(super) fn check(
     if follow_ups.len() > max {
         return Err(format!("limit of {max} follow-ups reached: {} given", follow_ups.len()));
     }
+    let bytes = follow_ups.iter().map(|follow_up| follow_up.payload.len()).sum::<usize>();
+    let max = release.manifest.limits.follow_ups_bytes;
+    if bytes > max {
+        let max = size(max as u64);
+        return Err(format!("limit {max} of all follow-ups reached: {bytes} bytes given"));
+    }
     let follow_ups = follow_ups
         .into_iter()
         .map(|follow_up| check_follow_up(release, event, follow_up))
@@ -38,15 +45,51 @@ pub(super) fn check(
 
 /// The detail is for people, so it is shown without secrets.
 fn check_detail(release: &ReleaseFacts, detail: String) -> Result<String, String> {
-    check_json("the receipt's detail", &detail, DETAIL_BYTES_MAX)?;
-    let redacted = match release.outbound.redactor.text(&detail) {
-        Cow::Borrowed(_) => return Ok(detail),
-        Cow::Owned(redacted) => redacted,
+    check_json("the receipt's detail", &detail, release.manifest.limits.detail)?;
+    let redactor = &release.outbound.redactor;
+    let redacted = match redacted_json(redactor, &detail) {
+        Some(redacted) => redacted,
+        None => detail,
     };
-    // A secret outside of a text, as a number, leaves no JSON.
-    match check_json("the receipt's detail", &redacted, usize::MAX) {
-        Ok(()) => Ok(redacted),
-        Err(_) => Ok("\"the detail held a secret\"".to_owned()),
+    // What is none of its texts, as a long number, is still in it.
+    match redactor.found_in(&redacted) {
+        None => Ok(redacted),
+        Some(secret) => Ok(Value::String(format!("the detail held {secret}")).to_string()),
+    }
+}
+
+/// The JSON without secrets, however its texts escape them; none if it holds none there.
+fn redacted_json(redactor: &Redactor, text: &str) -> Option<String> {
+    redactor.patterns()?;
+    let mut value: Value = serde_json::from_str(text).ok()?;
+    redact(redactor, &mut value).then(|| value.to_string())
+}
+
+/// Whether anything was redacted. As deep as [`JSON_DEPTH_MAX`], for it was checked before.
+fn redact(redactor: &Redactor, value: &mut Value) -> bool {
+    match value {
+        Value::String(text) => match redactor.text(text) {
+            Cow::Borrowed(_) => false,
+            Cow::Owned(redacted) => {
+                *text = redacted;
+                true
+            }
+        },
+        Value::Array(items) => {
+            items.iter_mut().fold(false, |any, item| redact(redactor, item) || any)
+        }
+        Value::Object(fields) => {
+            let mut any = false;
+            let read = std::mem::take(fields);
+            for (key, mut field) in read {
+                any = redact(redactor, &mut field) || any;
+                let shown = redactor.text(&key).into_owned();
+                any = shown != key || any;
+                fields.insert(shown, field);
+            }
+            any
+        }
+        Value::Number(_) | Value::Bool(_) | Value::Null => false,
     }
 }
 
@@ -88,8 +131,9 @@ fn check_follow_up(
     check_json("a follow-up's payload", &payload, manifest.limits.payload)?;
     // Data for another plugin, that would lie in the store in plain sight: to cut the secret out
     // would only make it wrong.
-    if let Some(secret) = release.outbound.redactor.found_in(&payload) {
-        return Err(format!("a follow-up's payload holds a secret of the host: {secret}"));
+    let redactor = &release.outbound.redactor;
+    if redactor.found_in(&payload).is_some() || redacted_json(redactor, &payload).is_some() {
+        return Err("a follow-up's payload holds a secret of the host".to_owned());
     }
     // About the same aggregate: a guest has no way to name another.
     let about = Aggregate::clone(&event.aggregate);
@@ -101,7 +145,8 @@ fn check_follow_up(
 
 pub(crate) fn check_json(what: &str, text: &str, bytes_max: usize) -> Result<(), String> {
     if text.len() > bytes_max {
-        return Err(format!("{what} has {} bytes; the limit is {bytes_max}", text.len()));
+        let max = size(bytes_max as u64);
+        return Err(format!("limit {max} of {what} reached: {} bytes given", text.len()));
     }
     let mut parser = serde_json::Deserializer::from_str(text);
     Nested { depth_left: JSON_DEPTH_MAX }
@@ -217,6 +262,6 @@ mod tests {
         }
         assert!(check_json("it", &nested(65), 1000).unwrap_err().contains("64 levels"));
         assert!(check_json("it", &nested(100_000), 1 << 20).unwrap_err().contains("64 levels"));
-        assert_eq!(check_json("it", "[1]", 2), Err("it has 3 bytes; the limit is 2".into()));
+        assert_eq!(check_json("it", "[1]", 2), Err("limit 2B of it reached: 3 bytes given".into()));
     }
 }

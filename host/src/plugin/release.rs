@@ -16,10 +16,12 @@ use super::bindings::Everything;
 use super::contract::{self, Exports};
 use super::egress::{Egress, Outbound};
 use super::engine::SandboxEngine;
+use super::functions::bounds;
 use super::manifest::{Manifest, ManifestError};
 use super::signature::SignatureError;
 use super::slots::Slots;
 use super::state::CallState;
+use super::turns::Account;
 
 /// A loaded release, ready to be called.
 pub struct Release {
@@ -32,6 +34,8 @@ pub struct Release {
     pub(super) judgements: Semaphore,
     /// How many places of the pool an instance takes.
     pub(super) weight: u32,
+    /// What its long calls owe to brief ones.
+    pub(super) account: Account,
     pub(super) facts: Arc<ReleaseFacts>,
     pub(super) instance: InstancePre<CallState>,
     pub(super) exports: Exports,
@@ -215,6 +219,7 @@ impl Release {
     ) -> Result<Self, ReleaseError> {
         let plugin = manifest.name.clone();
         contract::check_header(&plugin, wasm)?;
+        contract::check_census(&plugin, wasm)?;
         let digest = hexadecimal(&Sha256::digest(wasm));
         let component = artifact::load(engine.get(), cache, &digest, wasm)
             .map_err(|cause| ReleaseError::Invalid { plugin: plugin.clone(), cause })?;
@@ -242,6 +247,7 @@ impl Release {
             ends_at: watch::Sender::new(None),
             judgements: Semaphore::new(facts.manifest.limits.concurrency),
             weight,
+            account: Account::default(),
             facts: Arc::new(facts),
             instance,
             exports,
@@ -262,6 +268,7 @@ fn link(engine: &SandboxEngine, component: &Component) -> wasmtime::Result<Insta
     let mut linker = Linker::new(engine.get());
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    bounds::add_to_linker(&mut linker)?;
     Everything::add_to_linker::<_, HasSelf<CallState>>(&mut linker, |state| state)?;
     linker.instantiate_pre(component)
 }

@@ -1,6 +1,6 @@
 //! What one call carries with it: the store's data, and the facts that its host functions share.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use wasmtime::component::ResourceTable;
@@ -11,9 +11,10 @@ use super::bindings::imported::log::Level;
 use super::functions::http::Egress;
 use super::functions::log::printable;
 use super::functions::stdio::Printed;
-use super::limits::{Limits, MemoryGuard};
+use super::limits::{Limits, SandboxGuard, size};
 use super::release::ReleaseFacts;
 use super::services::{Checkpoints, Messaging, SecretSource, Signer, Work};
+use super::targets::TargetReports;
 
 /// What the host functions rest on. Shared by all calls.
 #[derive(Clone)]
@@ -25,11 +26,11 @@ pub struct Services {
 }
 
 /// The headers of one request and their bookkeeping, in bytes.
-const HTTP_FIELDS_BYTES_MAX: usize = 64 << 10;
-/// Resources that one call may hold at the same time.
-const RESOURCES_MAX: usize = 4_096;
-/// Random bytes that one call of a host function gives: they are made on the host's time.
-const RANDOM_BYTES_MAX: u64 = 64 << 10;
+const HTTP_FIELDS_BYTES_MAX: usize = 32 << 10;
+/// Resources of the host that one call may hold at the same time. Behind each of them the host
+/// keeps some tens of KiB at most (headers, what a guest has written into a body, a path), so that
+/// a guest that leaks them all costs it about as much as its own memory.
+pub(super) const RESOURCES_MAX: usize = 1_024;
 /// Remarks kept of one call.
 const NOTES_MAX: usize = 8;
 
@@ -39,7 +40,7 @@ pub(super) struct CallState {
     wasi: WasiCtx,
     http: WasiHttpCtx,
     egress: Egress,
-    pub(super) memory: MemoryGuard,
+    pub(super) guard: SandboxGuard,
     pub(super) facts: Arc<CallFacts>,
     pub(super) printed: Printed,
 }
@@ -47,11 +48,12 @@ pub(super) struct CallState {
 impl CallState {
     pub(super) fn new(facts: Arc<CallFacts>) -> Self {
         let printed = Printed::default();
+        let limits = &facts.release.manifest.limits;
         // No arguments, no environment, no folders, no sockets: only clocks and random numbers.
         let wasi = WasiCtx::builder()
             .stdout(printed.clone())
             .stderr(printed.clone())
-            .max_random_size(RANDOM_BYTES_MAX)
+            .max_random_size(limits.random)
             .build();
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(HTTP_FIELDS_BYTES_MAX);
@@ -62,7 +64,7 @@ impl CallState {
             wasi,
             http,
             egress: Egress { facts: Arc::clone(&facts) },
-            memory: MemoryGuard::new(facts.release.manifest.limits.memory),
+            guard: SandboxGuard::new(limits),
             facts,
             printed,
         }
@@ -92,10 +94,16 @@ pub(crate) struct CallFacts {
     departures: AtomicU32,
     /// Outbound requests and messages so far, the refused ones too.
     requests: AtomicU32,
+    /// Calls of the store, the signer and the secrets so far, the refused ones too.
+    host_calls: AtomicU32,
+    checkpoint_saves: AtomicU32,
     log_lines: AtomicU32,
+    log_bytes: AtomicUsize,
     /// Calls of the host's own store that are under way, or failed because it is away.
     store_waits: AtomicU32,
     notes: Mutex<Vec<String>>,
+    /// What it showed of its targets.
+    pub(crate) targets: Arc<TargetReports>,
 }
 
 impl CallFacts {
@@ -112,10 +120,20 @@ impl CallFacts {
             traceparent,
             departures: AtomicU32::new(0),
             requests: AtomicU32::new(0),
+            host_calls: AtomicU32::new(0),
+            checkpoint_saves: AtomicU32::new(0),
             log_lines: AtomicU32::new(0),
+            log_bytes: AtomicUsize::new(0),
             store_waits: AtomicU32::new(0),
             notes: Mutex::new(Vec::new()),
+            targets: Arc::default(),
         }
+    }
+
+    /// The same, reporting what it shows of its targets.
+    pub(super) fn reporting_to(mut self, targets: &Arc<TargetReports>) -> Self {
+        self.targets = Arc::clone(targets);
+        self
     }
 
     /// The event and the services, or why there are none.
@@ -129,11 +147,28 @@ impl CallFacts {
     /// The number of this request or message within the call, from 1; `Err` beyond the limit.
     pub(super) fn count_request(&self) -> Result<u32, String> {
         let max = self.release.manifest.limits.requests;
-        let number = self.requests.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        self.count(&self.requests, max, "requests")
+    }
+
+    /// One more call of checkpoint, secrets or signer; `Err` beyond the limit.
+    pub(super) fn count_host_call(&self) -> Result<(), String> {
+        let max = self.release.manifest.limits.host_calls;
+        self.count(&self.host_calls, max, "host calls").map(drop)
+    }
+
+    /// One more checkpoint; `Err` beyond the limit.
+    pub(super) fn count_save(&self) -> Result<(), String> {
+        self.count_host_call()?;
+        let max = self.release.manifest.limits.checkpoint_saves;
+        self.count(&self.checkpoint_saves, max, "checkpoint saves").map(drop)
+    }
+
+    fn count(&self, counter: &AtomicU32, max: u32, of_what: &str) -> Result<u32, String> {
+        let number = counter.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         if number <= max {
             return Ok(number);
         }
-        let reason = format!("limit of {max} requests a call reached");
+        let reason = format!("limit of {max} {of_what} a call reached");
         self.note(reason.clone());
         Err(reason)
     }
@@ -196,6 +231,17 @@ impl CallFacts {
         let read = &message[..message.floor_char_boundary(Limits::LOG_LINE_BYTES * 4)];
         let message = self.release.outbound.redactor.text(read);
         let message = printable(&message, Limits::LOG_LINE_BYTES);
+        let max = manifest.limits.log_bytes;
+        let before = self.log_bytes.fetch_add(message.len(), Ordering::Relaxed);
+        if before.saturating_add(message.len()) > max {
+            if before <= max {
+                let max = size(max as u64);
+                tracing::warn!(plugin.name = %manifest.name, "limit {max} of log lines a call reached; the rest is dropped");
+            }
+            // Whatever comes later is dropped too, even if it would fit: a gap must be an end.
+            self.log_bytes.fetch_max(max.saturating_add(1), Ordering::Relaxed);
+            return;
+        }
         let name = &manifest.name;
         let event = self.on_event.as_ref().map(|(work, _)| work.event.to_string());
         match level {

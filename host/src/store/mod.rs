@@ -10,6 +10,7 @@ mod auditing;
 mod backing_up;
 mod backlog;
 mod batch;
+mod breaking;
 mod checkpointing;
 mod checks;
 #[cfg(test)]
@@ -47,6 +48,9 @@ pub use auditing::{
 };
 pub use backing_up::{BackupError, BackupProgress, backup};
 pub use backlog::{BACKLOG_COUNT_MAX, Backlog, BacklogStore, Count, TypeBacklog, backlog_of};
+#[cfg(test)]
+pub(crate) use breaking::memory::MemoryBreakers;
+pub use breaking::{Breaker, BreakerKey, BreakerStore};
 pub use checkpointing::CheckpointStore;
 pub use controlling::{ControlChange, ControlNote, ControlStore, RouteControl};
 pub use dispatching::{
@@ -87,6 +91,7 @@ pub trait Store:
     + BacklogStore
     + RepairStore
     + LimitStore
+    + BreakerStore
     + ReleaseStore
     + BlameStore
 {
@@ -104,6 +109,7 @@ impl<T> Store for T where
         + BacklogStore
         + RepairStore
         + LimitStore
+        + BreakerStore
         + ReleaseStore
         + BlameStore
 {

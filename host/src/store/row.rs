@@ -5,19 +5,20 @@
 
 use std::fmt::Display;
 use std::str::FromStr;
+use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::writes::Hopeless;
 use super::{
-    Account, Answer, Cancelled, EventHistory, HistoryEntry, HistoryKind, Replayed, RouteControl,
-    Skipped, StoreError, Timeline, TransitionRecord,
+    Account, Answer, Breaker, BreakerKey, Cancelled, EventHistory, HistoryEntry, HistoryKind,
+    Replayed, RouteControl, Skipped, StoreError, Timeline, TransitionRecord,
 };
 use crate::domain::{
-    Aggregate, BigUint, EventId, EventState, EventStatus, FailureCode, FailureReason, HostId,
-    Lease, LeaseToken, NewSignedTransaction, OutboxEvent, Payment, SignedTransaction, Timestamp,
-    TransactionKind, WITHDRAWAL, Withdrawal, WithdrawalId, WithdrawalRequest, WithdrawalState,
-    WithdrawalStatus,
+    Aggregate, BigUint, BreakerState, EventId, EventState, EventStatus, FailureCode, FailureReason,
+    HostId, Lease, LeaseToken, NewSignedTransaction, OutboxEvent, Payment, SignedTransaction,
+    Timestamp, TransactionKind, WITHDRAWAL, Withdrawal, WithdrawalId, WithdrawalRequest,
+    WithdrawalState, WithdrawalStatus,
 };
 
 /// What went wrong with one column.
@@ -257,6 +258,30 @@ pub(super) fn route_control<R: Columns>(row: &R) -> Result<RouteControl, StoreEr
         Ok(RouteControl {
             event_type: row.parse("event_type")?,
             paused: row.flag("paused")?,
+            reason: row.text("reason")?,
+            changed_by: row.text("changed_by")?,
+            changed_at: row.time("changed_at")?,
+        })
+    })
+}
+
+pub(super) fn breaker<R: Columns>(row: &R) -> Result<Breaker, StoreError> {
+    named("breakers", "plugin", row, |row| {
+        // A clock that was set back makes a past of the future: it is now, then.
+        let micros = |column: &str| -> Result<Duration, ColumnError> {
+            Ok(Duration::from_micros(u64::try_from(row.integer(column)?).unwrap_or(0)))
+        };
+        let state = match row.text("state")?.as_str() {
+            "CLOSED" => BreakerState::Closed { ago: Some(micros("ago_micros")?) },
+            "OPEN" => {
+                BreakerState::Open { left: micros("left_micros")?, trips: row.count("trips")? }
+            }
+            "HELD" => BreakerState::Held,
+            other => return Err(format!("state cannot be {other:?}")),
+        };
+        Ok(Breaker {
+            key: BreakerKey { plugin: row.text("plugin")?, target: row.text("target")? },
+            state,
             reason: row.text("reason")?,
             changed_by: row.text("changed_by")?,
             changed_at: row.time("changed_at")?,

@@ -39,14 +39,14 @@ pub mod reconciler_world {
         inline: "
             package tidegate:sdk;
             world reconciler-part {
-                export tidegate:plugin/reconciler@0.1.0;
+                export tidegate:plugin/reconciler@0.1.1;
             }
         ",
         world: "tidegate:sdk/reconciler-part",
         pub_export_macro: true,
         export_macro_name: "export_reconciler_world",
         with: {
-            "tidegate:plugin/types@0.1.0": crate::bindings::handler_world::tidegate::plugin::types,
+            "tidegate:plugin/types@0.1.1": crate::bindings::handler_world::tidegate::plugin::types,
         },
     });
 }
@@ -58,7 +58,7 @@ pub mod chain_world {
         inline: "
             package tidegate:sdk;
             world chain-part {
-                export tidegate:plugin/chain@0.1.0;
+                export tidegate:plugin/chain@0.1.1;
             }
         ",
         world: "tidegate:sdk/chain-part",

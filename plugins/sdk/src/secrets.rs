@@ -15,7 +15,8 @@ pub enum SecretError {
     Unavailable(String),
 }
 
-/// What stands for a secret in the headers of a request. The host puts the value in its place.
+/// What stands for a secret in a header, a query value or a text body of a request. The host puts
+/// the value in its place, written as that place needs it.
 /// Its `Debug` form shows nothing, for the operator may have granted the value itself.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -40,7 +41,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The secret of this name, for use in a header.
+/// The secret of this name, for use in a request.
 ///
 /// ```
 /// # tidegate_plugin::testing::FakeHost::new().secret("PARTNER_API_KEY", "placeholder");
@@ -55,4 +56,22 @@ impl fmt::Debug for Secret {
 /// Needs `grants.secrets`.
 pub fn get(name: &str) -> Result<Secret, SecretError> {
     backend::secret(name).map(Secret)
+}
+
+/// HMAC-SHA-256 of the message with the named secret as the key, computed by the host: for targets
+/// that want requests signed. The key stays there.
+///
+/// ```
+/// # let host = tidegate_plugin::testing::FakeHost::new();
+/// # host.secret("WEBHOOK_KEY", "placeholder").hmac_sha256(|_, message| message.to_vec());
+/// use tidegate_plugin::secrets;
+///
+/// let signature = secrets::hmac_sha256("WEBHOOK_KEY", br#"{"order":4711}"#)?;
+/// # Ok::<(), tidegate_plugin::Failure>(())
+/// ```
+///
+/// # Errors
+/// Needs `grants.secrets`, and a message of up to the manifest's `limits.request_body`.
+pub fn hmac_sha256(name: &str, message: &[u8]) -> Result<Vec<u8>, SecretError> {
+    backend::hmac_sha256(name, message)
 }

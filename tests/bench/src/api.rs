@@ -27,6 +27,7 @@ pub(crate) async fn run(arguments: ApiArguments) -> Fallible<()> {
         accept: Arc::clone(&store) as _,
         operate: Arc::clone(&store) as _,
         control: Arc::clone(&store) as _,
+        breakers: Arc::clone(&store) as _,
         backlog: Arc::clone(&store) as _,
         repair: Arc::clone(&store) as _,
         rates: Arc::clone(&store) as _,

@@ -17,9 +17,10 @@ const IMPORTS: [(&str, &[&str]); 9] = [
 ];
 
 /// The store's traits, but for the one that is `chain`'s.
-const STORES_OF_OTHERS: [&str; 9] = [
+const STORES_OF_OTHERS: [&str; 10] = [
     "AcceptStore",
     "BacklogStore",
+    "BreakerStore",
     "CheckpointStore",
     "ControlStore",
     "DispatchStore",

@@ -14,7 +14,7 @@ use crate::store::{Approved, PluginRelease, ReleaseNote, RolledBack};
 use super::super::auth::Caller;
 use super::super::problem::{Problem, ProblemKind};
 use super::super::query::Query;
-use super::super::routes::read_control_reason;
+use super::super::routes::read_reason;
 use super::super::state::Shared;
 use super::history::standing_of;
 use super::plan::PlanView;
@@ -69,7 +69,7 @@ pub(in crate::api) async fn approve_release(
             vec!["every host fetches, verifies and compiles it, and it becomes live".into()];
         return Ok(Json(PlanView::between(live.as_ref(), &release, steps)?).into_response());
     }
-    let reason = read_control_reason(&headers, body, &shared.api.limits).await?;
+    let reason = read_reason(&headers, body, &shared.api.limits).await?;
     let note = ReleaseNote { reason: &reason, by: &caller.name };
     match shared.api.releases.approve(&name, note).await? {
         Approved::Now => Ok(Json(ReleaseView::from(find(&shared, &name).await?)).into_response()),
@@ -97,7 +97,7 @@ pub(in crate::api) async fn roll_back_plugin(
     if plan {
         return Ok(Json(plan_rollback(&shared, &plugin, to).await?).into_response());
     }
-    let reason = read_control_reason(&headers, body, &shared.api.limits).await?;
+    let reason = read_reason(&headers, body, &shared.api.limits).await?;
     let note = ReleaseNote { reason: &reason, by: &caller.name };
     let done = shared.api.releases.roll_back(&plugin, to, note).await?;
     let view = |live, taken_back, changed| {
@@ -191,7 +191,7 @@ async fn set_disabled(
         let view = PlanView::of_steps(&plugin, standing.live.as_ref(), steps);
         return Ok(Json(view).into_response());
     }
-    let reason = read_control_reason(headers, body, &shared.api.limits).await?;
+    let reason = read_reason(headers, body, &shared.api.limits).await?;
     let note = ReleaseNote { reason: &reason, by: &caller.name };
     match shared.api.releases.set_disabled(&plugin, disabled, note).await? {
         Some(changed) => Ok(Json(DisabledView { plugin, disabled, changed }).into_response()),

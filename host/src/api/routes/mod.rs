@@ -3,5 +3,5 @@
 mod control;
 mod list;
 
-pub(super) use control::{pause_route, read_reason as read_control_reason, resume_route};
+pub(super) use control::{pause_route, read_reason, resume_route};
 pub(super) use list::list_routes;

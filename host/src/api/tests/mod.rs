@@ -89,6 +89,7 @@ fn host_with(limits: Limits) -> Host {
         accept: store.clone(),
         operate: store.clone(),
         control: store.clone(),
+        breakers: Arc::<crate::store::MemoryBreakers>::default(),
         backlog: store.clone(),
         backlog_seen,
         registry: Arc::clone(&registry),

@@ -31,6 +31,32 @@ async fn a_route_is_paused_and_resumed_with_a_reason_and_seen() {
 }
 
 #[tokio::test]
+async fn a_breaker_is_opened_and_closed_with_a_reason_and_seen() {
+    let host = host();
+    assert_eq!(host.get("/v1/breakers").await.json(), json!({"items": []}));
+    let path = "/v1/breakers/partner-sync/API.partner.example:443";
+    let open = || control(&format!("{path}/open"), r#"{"reason":"they asked us to wait"}"#);
+    let reply = host.send(open()).await;
+    assert_eq!(reply.status, 200);
+    let (plugin, target) = ("partner-sync", "api.partner.example:443");
+    assert_eq!(
+        reply.json(),
+        json!({"plugin": plugin, "target": target, "open": true, "changed": true})
+    );
+    assert_eq!(host.send(open()).await.json()["changed"], false);
+    let breaker = host.get("/v1/breakers").await.json()["items"][0].take();
+    assert_eq!((&breaker["state"], &breaker["changed_by"]), (&json!("held"), &json!("all")));
+    assert_eq!(breaker["reason"], "they asked us to wait");
+    let close = control(&format!("{path}/close"), r#"{"reason":"they are back"}"#);
+    assert_eq!(host.send(close).await.json()["changed"], true);
+    assert_eq!(host.get("/v1/breakers").await.json()["items"][0]["state"], "closed");
+    let nobody = control("/v1/breakers/a%20b/c/open", r#"{"reason":"x"}"#);
+    assert_eq!(host.send(nobody).await.status, 404);
+    let wordless = control(&format!("{path}/open"), "{}");
+    assert_eq!(host.send(wordless).await.status, 422);
+}
+
+#[tokio::test]
 async fn a_pause_needs_a_reason_and_a_type_that_can_be() {
     let host = host();
     for (body, code) in [

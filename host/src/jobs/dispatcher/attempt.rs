@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::lane::Place;
 use super::{JOB, Shared};
 use crate::domain::{OutboxEvent, Outcome, Timestamp, decide, decide_on_canary};
-use crate::plugin::Release;
+use crate::plugin::{Release, TargetReports};
 use crate::store::{AttemptRecord, LeaseRef, Settlement, counters};
 
 pub(super) struct Attempt {
@@ -30,7 +30,10 @@ impl Attempt {
         let clock = Instant::now();
         let job = &self.shared.job;
         // Boxed, for it is large: what is spawned is moved several times.
-        let attempt = Box::pin(self.release.attempt(&job.engine, &self.event, &job.services));
+        let targets = Arc::<TargetReports>::default();
+        let (engine, services) = (&job.engine, &job.services);
+        let attempt =
+            Box::pin(self.release.attempt_reporting(engine, &self.event, services, &targets));
         let outcome = tokio::select! {
             outcome = attempt => Some(outcome),
             () = self.shared.interrupt.cancelled() => Some(Outcome::Interrupted {
@@ -52,7 +55,10 @@ impl Attempt {
             self.shared.in_hand.remove(self.lease);
             return;
         };
-        let settlement = self.settlement(outcome, started_at, clock.elapsed());
+        let duration = clock.elapsed();
+        let outcome =
+            self.shared.breakers.learn(self.release.manifest(), targets.take(), outcome).await;
+        let settlement = self.settlement(outcome, started_at, duration);
         if self.settlements.send(settlement).await.is_err() {
             // Only if the settler panicked: the lease runs out and the event is taken over.
             self.shared.in_hand.remove(self.lease);

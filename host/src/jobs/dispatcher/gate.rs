@@ -6,6 +6,11 @@
 //! one of 10, while both want more than there is; and none waits for ever, for others' accounts grow
 //! past its own. A lane that was idle begins where the others are: it cannot save up. While there is
 //! room for all, nobody waits and priorities mean nothing.
+//!
+//! A slow target must not take every place: those who come later would wait until one of its
+//! attempts times out, whatever their priority. So a lane holds at most [`SHARE`] times as much as
+//! is left free: one lane alone gets eight ninths of a host, two slow ones eight seventeenths each,
+//! and something is always left for the next.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +24,11 @@ use crate::domain::EventType;
 /// for each single place would be slow.
 const GATHER: Duration = Duration::from_millis(5);
 
+/// How much a lane may hold, as a multiple of what is left free.
+const SHARE: u32 = 8;
+/// A host with fewer places gives all that it has: a share of them would be none.
+const SHARED_FROM: u32 = 64;
+
 /// What one place costs a lane of priority 1. Divisible by most priorities.
 const COST: u64 = 27_720;
 
@@ -26,11 +36,21 @@ pub(super) struct Gate(Mutex<State>);
 
 struct State {
     free: u32,
-    accounts: BTreeMap<EventType, u64>,
+    total: u32,
+    accounts: BTreeMap<EventType, Account>,
     /// The account that was served last: where those begin who come new.
     level: u64,
     waiting: Vec<Waiting>,
     tickets: u64,
+}
+
+/// What the gate knows of a lane.
+#[derive(Debug, Default)]
+struct Account {
+    /// What it was given, divided by its priority.
+    spent: u64,
+    /// Places that it has now.
+    held: u32,
 }
 
 struct Waiting {
@@ -46,6 +66,7 @@ struct Waiting {
 /// Places that were given. They go back when this is dropped.
 pub(super) struct Places {
     gate: Arc<Gate>,
+    lane: EventType,
     count: u32,
 }
 
@@ -58,22 +79,24 @@ impl Places {
     /// One of them, with an owner of its own.
     pub(super) fn split(&mut self) -> Option<Self> {
         self.count = self.count.checked_sub(1)?;
-        Some(Self { gate: Arc::clone(&self.gate), count: 1 })
+        Some(Self { gate: Arc::clone(&self.gate), lane: self.lane.clone(), count: 1 })
     }
 }
 
 impl Drop for Places {
     fn drop(&mut self) {
         if self.count > 0 {
-            self.gate.give_back(self.count);
+            self.gate.give_back(&self.lane, self.count);
         }
     }
 }
 
 impl Gate {
     pub(super) fn new(places: u32) -> Arc<Self> {
+        let total = places.max(1);
         Arc::new(Self(Mutex::new(State {
-            free: places.max(1),
+            free: total,
+            total,
             accounts: BTreeMap::new(),
             level: 0,
             waiting: Vec::new(),
@@ -99,7 +122,7 @@ impl Gate {
             }
         };
         // The gate drops nobody who waits.
-        served.unwrap_or_else(|_| Places { gate: Arc::clone(self), count: 0 })
+        served.unwrap_or_else(|_| Places { gate: Arc::clone(self), lane: lane.clone(), count: 0 })
     }
 
     fn queue(
@@ -114,7 +137,7 @@ impl Gate {
         let ticket = state.tickets;
         let level = state.level;
         let account = state.accounts.entry(lane.clone()).or_default();
-        *account = (*account).max(level);
+        account.spent = account.spent.max(level);
         state.waiting.push(Waiting {
             ticket,
             lane: lane.clone(),
@@ -134,8 +157,8 @@ impl Gate {
         }
     }
 
-    fn give_back(self: &Arc<Self>, count: u32) {
-        self.state().free += count;
+    fn give_back(self: &Arc<Self>, lane: &EventType, count: u32) {
+        self.state().take_back(lane, count);
         self.serve();
     }
 
@@ -143,8 +166,8 @@ impl Gate {
     fn serve(self: &Arc<Self>) {
         loop {
             // Not held while places are sent: if nobody takes them they come back through here.
-            let Some((served, count)) = self.state().next() else { return };
-            let places = Places { gate: Arc::clone(self), count };
+            let Some((served, lane, count)) = self.state().next() else { return };
+            let places = Places { gate: Arc::clone(self), lane, count };
             if let Err(unwanted) = served.send(places) {
                 drop(unwanted);
             }
@@ -157,25 +180,49 @@ impl Gate {
 }
 
 impl State {
-    fn next(&mut self) -> Option<(oneshot::Sender<Places>, u32)> {
+    fn next(&mut self) -> Option<(oneshot::Sender<Places>, EventType, u32)> {
         self.waiting.retain(|waiting| !waiting.served.is_closed());
-        let account = |waiting: &Waiting| self.accounts.get(&waiting.lane).copied().unwrap_or(0);
+        let spent = |waiting: &Waiting| self.accounts.get(&waiting.lane).map_or(0, |it| it.spent);
+        // Of those who hold their share already it is nobody's turn, and none waits for them.
         let first = self
             .waiting
             .iter()
             .enumerate()
-            .min_by_key(|(_, waiting)| (account(waiting), waiting.ticket))
+            .filter(|(_, waiting)| self.allowed(&waiting.lane) > 0)
+            .min_by_key(|(_, waiting)| (spent(waiting), waiting.ticket))
             .map(|(place, _)| place)?;
-        if self.free < self.waiting[first].enough.max(1) {
+        let allowed = self.allowed(&self.waiting[first].lane);
+        if allowed < self.waiting[first].enough.max(1) {
             return None;
         }
         let Waiting { lane, priority, wanted, served, .. } = self.waiting.remove(first);
-        let count = self.free.min(wanted);
+        let count = allowed.min(wanted);
         self.free -= count;
-        let account = self.accounts.entry(lane).or_default();
-        self.level = *account;
-        *account = account.saturating_add(u64::from(count) * (COST / u64::from(priority)));
-        Some((served, count))
+        let account = self.accounts.entry(lane.clone()).or_default();
+        self.level = account.spent;
+        account.spent =
+            account.spent.saturating_add(u64::from(count) * (COST / u64::from(priority)));
+        account.held = account.held.saturating_add(count);
+        Some((served, lane, count))
+    }
+
+    /// How many places a lane may get now: with them it holds at most [`SHARE`] times what is then
+    /// left free.
+    fn allowed(&self, lane: &EventType) -> u32 {
+        let held = self.accounts.get(lane).map_or(0, |account| account.held);
+        if self.total < SHARED_FROM {
+            return self.free;
+        }
+        let share = (SHARE * self.free).saturating_sub(held) / (SHARE + 1);
+        // Who holds none is never refused the last one.
+        if held == 0 { share.max(1).min(self.free) } else { share }
+    }
+
+    fn take_back(&mut self, lane: &EventType, count: u32) {
+        self.free += count;
+        if let Some(account) = self.accounts.get_mut(lane) {
+            account.held = account.held.saturating_sub(count);
+        }
     }
 }
 
@@ -261,6 +308,24 @@ mod tests {
         assert_eq!(gate.state().free, 0);
         drop(unread);
         assert_eq!(gate.enter(&lane("C"), 10, 2).await.count(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lanes_that_never_give_back_leave_room_for_the_next() {
+        let gate = Gate::new(1_000);
+        let slow = lane("SLOW");
+        let mut held = vec![gate.enter(&slow, 10, 1_000).await];
+        assert_eq!(held[0].count(), 888);
+        // It has its share: more is not given, and the others go past it.
+        let (_, waits) = gate.queue(&slow, 100, 1);
+        gate.serve();
+        for (name, count) in [("B", 99), ("C", 11), ("D", 1), ("E", 1)] {
+            held.push(gate.enter(&lane(name), 1, 1_000).await);
+            assert_eq!(held.last().map(Places::count), Some(count), "{name}");
+        }
+        assert_eq!(gate.state().free, 0);
+        held.remove(0);
+        assert_eq!(waits.await.unwrap().count(), 1, "when it has given back it goes on");
     }
 
     #[tokio::test(start_paused = true)]

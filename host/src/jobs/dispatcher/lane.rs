@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
 use super::attempt::Attempt;
+use super::breakers::Admission;
 use super::gate::Places;
 use super::limits::{TypeLimits, TypeRate};
 use super::{JOB, Shared};
@@ -25,6 +26,9 @@ const GIVEN_BACK_PAUSE: Duration = Duration::from_millis(50);
 
 /// The shortest pause of a lane whose rate leaves no room: more often is no use to anybody.
 const LIMITED_PAUSE_MIN: Duration = Duration::from_millis(1);
+
+/// How long a lane waits whose plugin has all in hand that its breaker lets it.
+const SHARE_PAUSE: Duration = Duration::from_millis(20);
 
 /// How long an event waits that no plugin selects. A plugin that does may come any time.
 const UNSELECTED_PAUSE: Duration = Duration::from_secs(60);
@@ -174,10 +178,20 @@ impl Lane {
             return None;
         }
         // Not within the line above: a claim on its way must not be dropped.
-        Some(match places {
-            Some((routes, release, places)) => self.claim(&routes, &release, places).await,
-            None => Ok(Pass::NoRoute),
-        })
+        let Some((routes, release, mut places)) = places else { return Some(Ok(Pass::NoRoute)) };
+        match self.shared.breakers.admit(release.manifest()).await {
+            Admission::All => {}
+            Admission::UpTo(most) => {
+                let all = release.manifest().limits.concurrency;
+                let free = release.slots().available() + places.len();
+                places.truncate(most.saturating_sub(all.saturating_sub(free)));
+                if places.is_empty() {
+                    return Some(Ok(Pass::Limited(SHARE_PAUSE)));
+                }
+            }
+            Admission::Wait(wait) => return Some(Ok(Pass::Limited(wait))),
+        }
+        Some(self.claim(&routes, &release, places).await)
     }
 
     /// Waits for places of the plugin that has most of them free, and then for as many on this host,
@@ -248,26 +262,12 @@ impl Lane {
         // Those of now: what was swapped during the claim holds for its events, too.
         let now = job.registry.current();
         let fits = Arc::ptr_eq(&now, routes) || self.orders_alike(routes, &now);
-        let canaries = job.registry.canaries().current();
         let mut given_back = Vec::new();
         for event in events {
             let EventState::Processing(lease) = &event.state else { continue };
             let lease = LeaseRef { event: event.id, token: lease.token };
-            match now.route(&event.event_type, &event.payload) {
-                _ if !fits => given_back.push(lease),
-                None if now.of_type(&self.event_type).next().is_none() => given_back.push(lease),
-                None => self.postpone(event, lease, release).await,
-                Some(live) => {
-                    let canary = canaries.of(live, &event);
-                    let chosen = canary.map_or(live, |canary| &canary.release);
-                    match Self::place(chosen, release, &mut places) {
-                        Some(place) => {
-                            let chosen = (Arc::clone(chosen), canary.is_some());
-                            self.start(event, lease, chosen, place);
-                        }
-                        None => given_back.push(lease),
-                    }
-                }
+            if !fits || !self.begin(event, lease, (&now, release), &mut places).await {
+                given_back.push(lease);
             }
         }
         if !given_back.is_empty() {
@@ -279,6 +279,35 @@ impl Lane {
             Some(wait) => Pass::Limited(wait.max(LIMITED_PAUSE_MIN)),
             None => Pass::Empty,
         })
+    }
+
+    /// Starts the attempt at a claimed event, or puts it off. False if it must be given back.
+    async fn begin(
+        &self,
+        event: OutboxEvent,
+        lease: LeaseRef,
+        (routes, claimed_for): (&Routes, &Arc<Release>),
+        places: &mut Vec<Place>,
+    ) -> bool {
+        let Some(chosen) = routes.route(&event.event_type, &event.payload) else {
+            if routes.of_type(&self.event_type).next().is_none() {
+                return false;
+            }
+            let reason = format!("no plugin for {} selects its payload", event.event_type);
+            self.postpone(event, lease, claimed_for, UNSELECTED_PAUSE, reason).await;
+            return true;
+        };
+        if let Some(wait) = self.shut(chosen, claimed_for) {
+            let reason = format!("a breaker of {} is open", chosen.manifest().name);
+            self.postpone(event, lease, chosen, wait, reason).await;
+            return true;
+        }
+        let Some(place) = Self::place(chosen, claimed_for, places) else { return false };
+        let canaries = self.shared.job.registry.canaries().current();
+        let canary = canaries.of(chosen, &event);
+        let release = canary.map_or(chosen, |canary| &canary.release);
+        self.start(event, lease, (Arc::clone(release), canary.is_some()), place);
+        true
     }
 
     /// Whether both sets of routes keep the same order among the events of this type.
@@ -305,22 +334,33 @@ impl Lane {
         Some(Place { _plugin: plugin, ..place })
     }
 
-    /// Puts an event off that no plugin of its type selects: given back at once, enough of them
+    /// Whether a plugin that shares the type with the one that was admitted must wait.
+    fn shut(&self, chosen: &Arc<Release>, admitted: &Arc<Release>) -> Option<Duration> {
+        // Releases of one plugin have one breaker.
+        if Arc::ptr_eq(chosen.slots(), admitted.slots()) {
+            return None;
+        }
+        self.shared.breakers.shut(chosen.manifest())
+    }
+
+    /// Puts an event off that no plugin of its type takes now: given back at once, enough of them
     /// would be all that this lane ever claims.
-    async fn postpone(&self, event: OutboxEvent, lease: LeaseRef, claimed_for: &Release) {
-        let reason = format!("no plugin for {} selects its payload", event.event_type);
+    async fn postpone(
+        &self,
+        event: OutboxEvent,
+        lease: LeaseRef,
+        release: &Release,
+        after: Duration,
+        reason: String,
+    ) {
         let settlement = Settlement {
             lease,
             aggregate: event.aggregate,
             event_type: event.event_type,
-            decision: Decision::Postpone {
-                after: UNSELECTED_PAUSE,
-                reason,
-                outcome_unknown: event.outcome_unknown,
-            },
+            decision: Decision::Postpone { after, reason, outcome_unknown: event.outcome_unknown },
             attempt: AttemptRecord {
                 number: event.attempt_count.saturating_add(1),
-                plugin: claimed_for.manifest().name.clone(),
+                plugin: release.manifest().name.clone(),
                 release_digest: String::new(),
                 started_at: std::time::SystemTime::now().into(),
                 duration: Duration::ZERO,

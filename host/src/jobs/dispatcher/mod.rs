@@ -6,6 +6,7 @@
 //! the next one, so commits are shared without waiting for company.
 
 mod attempt;
+mod breakers;
 mod gate;
 mod in_hand;
 mod lane;
@@ -27,7 +28,8 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::{EventType, HostId};
 use crate::jobs::Metrics;
 use crate::plugin::{Registry, SandboxEngine, Services};
-use crate::store::{DispatchStore, LimitStore};
+use crate::store::{BreakerStore, DispatchStore, LimitStore};
+use breakers::Breakers;
 use gate::Gate;
 use in_hand::InHand;
 use lane::Lane;
@@ -69,6 +71,7 @@ impl Default for DispatchConfig {
 pub struct DispatcherJob {
     pub store: Arc<dyn DispatchStore>,
     pub limits: Arc<dyn LimitStore>,
+    pub breakers: Arc<dyn BreakerStore>,
     pub registry: Arc<Registry>,
     pub engine: SandboxEngine,
     pub services: Services,
@@ -82,6 +85,7 @@ struct Shared {
     job: DispatcherJob,
     in_hand: InHand,
     gate: Arc<Gate>,
+    breakers: Breakers,
     /// Changes with each settled batch: on an ordered route the next event of an aggregate is free
     /// only then.
     settled: watch::Sender<u64>,
@@ -98,6 +102,7 @@ impl DispatcherJob {
         let grace = self.config.grace;
         let shared = Arc::new(Shared {
             gate: Gate::new(self.config.attempts_max),
+            breakers: Breakers::new(Arc::clone(&self.breakers), self.host.clone()),
             job: self,
             in_hand: InHand::default(),
             settled: watch::Sender::new(0),
@@ -109,12 +114,15 @@ impl DispatcherJob {
         let leases = CancellationToken::new();
         let prolonger = tokio::spawn(in_hand::prolong_leases(Arc::clone(&shared), leases.clone()));
 
+        let breakers = tokio::spawn(breakers::watch(Arc::clone(&shared)));
+
         let mut lanes = JoinSet::new();
         run_lanes(&shared, &settlements, &mut lanes).await;
         drop(settlements);
         interrupt_after(grace, &shared.interrupt, &mut lanes).await;
         // The last lane dropped the last sender: the settler ends when its queue is empty.
         log_panic("settler", settler.await);
+        log_panic("watch over the breakers", breakers.await);
         leases.cancel();
         log_panic("prolonger", prolonger.await);
         tracing::info!(job = JOB, "stopped");

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::breakers::Breakers;
 use super::gate::Gate;
 use super::in_hand::{self, InHand};
 use super::{DispatchConfig, DispatcherJob, Shared, settler};
@@ -159,6 +160,10 @@ fn shared(store: &Arc<HandStore>, lease: Duration) -> Arc<Shared> {
         job: job(store, SandboxEngine::start().unwrap(), Routes::default(), config),
         in_hand: InHand::default(),
         gate: Gate::new(10),
+        breakers: Breakers::new(
+            Arc::<crate::store::MemoryBreakers>::default(),
+            HostId::generate("test"),
+        ),
         settled: watch::Sender::new(0),
         stop: CancellationToken::new(),
         interrupt: CancellationToken::new(),
@@ -180,6 +185,7 @@ pub(super) fn job(
     DispatcherJob {
         store: Arc::clone(store) as _,
         limits: Arc::clone(store) as _,
+        breakers: Arc::<crate::store::MemoryBreakers>::default(),
         registry: Arc::new(Registry::new(routes)),
         engine,
         services,

@@ -1,12 +1,14 @@
 //! `checkpoint`: bytes that outlive the call.
 
 use super::super::bindings::imported::checkpoint::{CheckpointError, Host};
+use super::super::limits::size;
 use super::super::services;
 use super::super::state::CallState;
 
 impl Host for CallState {
     async fn load(&mut self) -> Result<Option<Vec<u8>>, CheckpointError> {
         let (work, services) = self.facts.working().map_err(CheckpointError::Unavailable)?;
+        self.facts.count_host_call().map_err(CheckpointError::Unavailable)?;
         self.facts.store_begins();
         let loaded = services.checkpoints.load(work).await;
         self.facts.store_answered(!is_away(&loaded));
@@ -16,11 +18,13 @@ impl Host for CallState {
     async fn save(&mut self, bytes: Vec<u8>) -> Result<(), CheckpointError> {
         let max = self.facts.release.manifest.limits.checkpoint;
         if bytes.len() > max {
-            let reason = format!("checkpoint limit of {max} bytes reached: {} given", bytes.len());
+            let (max, given) = (size(max as u64), bytes.len());
+            let reason = format!("checkpoint limit {max} reached: {given} bytes given");
             self.facts.note(reason.clone());
             return Err(CheckpointError::TooLarge(reason));
         }
         let (work, services) = self.facts.working().map_err(CheckpointError::Unavailable)?;
+        self.facts.count_save().map_err(CheckpointError::Unavailable)?;
         self.facts.store_begins();
         let saved = services.checkpoints.save(work, &bytes).await;
         self.facts.store_answered(!is_away(&saved));

@@ -1,11 +1,15 @@
 //! `messaging`: messages to the operator's broker.
 
 use super::super::bindings::imported::messaging::{Host, Message, PublishError};
+use super::super::limits::size;
 use super::super::services;
 use super::super::state::CallState;
 
 /// An id or a content type longer than this is refused.
 const NAME_BYTES_MAX: usize = 256;
+
+/// The broker's name among the targets that have breakers.
+const BROKER: &str = "messaging";
 
 impl Host for CallState {
     async fn publish(&mut self, message: Message) -> Result<(), PublishError> {
@@ -32,8 +36,8 @@ impl Host for CallState {
         }
         if message.body.len() as u64 > manifest.limits.request_body {
             return Err(PublishError::Refused(format!(
-                "limit of {} bytes of a message's body reached",
-                manifest.limits.request_body
+                "limit {} of a message's body reached",
+                size(manifest.limits.request_body)
             )));
         }
         let (_, services) = facts.working().map_err(PublishError::Unavailable)?;
@@ -45,7 +49,12 @@ impl Host for CallState {
             content_type: message.content_type,
             body: message.body,
         };
-        services.messaging.publish(outgoing).await.map_err(|error| match error {
+        facts.targets.asked(BROKER);
+        let published = services.messaging.publish(outgoing).await;
+        if !matches!(published, Err(services::PublishError::Unavailable(_))) {
+            facts.targets.answered(BROKER);
+        }
+        published.map_err(|error| match error {
             services::PublishError::Refused(reason) => {
                 // The broker did not take it, so nothing has left.
                 facts.stayed();

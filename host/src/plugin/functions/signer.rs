@@ -16,6 +16,7 @@ impl Host for CallState {
     async fn terms(&mut self, network: String, asset: String) -> Result<PaymentTerms, SignError> {
         let network = self.granted_network(&network)?;
         let (_, services) = self.facts.working().map_err(SignError::Unavailable)?;
+        self.facts.count_host_call().map_err(SignError::Unavailable)?;
         let asset: String = asset.chars().take(TEXT_BYTES_MAX).collect();
         let terms = services.signer.terms(&network, &asset).await.map_err(refusal)?;
         Ok(PaymentTerms {
@@ -31,6 +32,7 @@ impl Host for CallState {
             return Err(self.not_granted("any network"));
         }
         let (work, services) = self.facts.working().map_err(SignError::Unavailable)?;
+        self.facts.count_host_call().map_err(SignError::Unavailable)?;
         self.facts.store_begins();
         let signed = services.signer.signed(work).await;
         self.facts.store_answered(!is_away(&signed));
@@ -68,6 +70,7 @@ impl CallState {
             return Err(SignError::Refused("a field of the transaction is too long".into()));
         }
         let (work, services) = self.facts.working().map_err(SignError::Unavailable)?;
+        self.facts.count_host_call().map_err(SignError::Unavailable)?;
         let request = SignRequest {
             chain_id: transaction.chain_id,
             to: transaction.to,

@@ -30,6 +30,8 @@ pub(super) fn encodings(value: &str) -> Vec<String> {
     add(value.to_owned());
     let json = json_inner(value);
     add(json.replace('/', "\\/"));
+    // A text in a text, as JSON in a line of a log.
+    add(json_inner(&json));
     add(json);
     // As Rust's and Python's debug forms do.
     add(value.escape_debug().to_string());

@@ -83,7 +83,10 @@ async fn a_receipt_that_does_not_fit_leaves_the_outcome_unknown_and_says_why() {
         (follow_ups("NEXT", &deep, 1), "nested deeper than 64 levels"),
         (json!({"do": "garbage_json"}), "the receipt's detail is not JSON"),
         (json!({"do": "detail", "text": "\"\\ud800\""}), "the receipt's detail is not JSON"),
-        (json!({"do": "detail", "text": long}), "the receipt's detail has 65538 bytes"),
+        (
+            json!({"do": "detail", "text": long}),
+            "limit 64KiB of the receipt's detail reached: 65538 bytes given",
+        ),
         (
             json!({"do": "forbidden_transition"}),
             "the transition \"failed\" is not granted: to allow it, put it into \

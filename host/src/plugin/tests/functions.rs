@@ -51,7 +51,7 @@ async fn a_checkpoint_beyond_the_limit_is_refused_and_changes_nothing() {
         attempt(&release, &fakes.services(), json!({"do": "save", "bytes": bytes})).await
     };
     detail(save(100).await);
-    assert_reject(&save(101).await, "checkpoint limit of 100 bytes reached: 101 given");
+    assert_reject(&save(101).await, "checkpoint limit 100B reached: 101 bytes given");
     assert_eq!(fakes.checkpoint.lock().unwrap().as_ref().unwrap().len(), 100);
 }
 
@@ -212,7 +212,7 @@ async fn messages_are_bounded_in_number_and_size() {
         attempt(&release, &fakes.services(), payload).await
     };
     detail(publish(2, 10).await);
-    assert_reject(&publish(1, 11).await, "limit of 10 bytes of a message's body reached");
+    assert_reject(&publish(1, 11).await, "limit 10B of a message's body reached");
     assert_reject(&publish(3, 1).await, "limit of 2 requests a call reached");
     assert_eq!(fakes.published.lock().unwrap().len(), 4);
 }

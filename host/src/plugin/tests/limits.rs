@@ -123,7 +123,10 @@ async fn random_bytes_are_bounded() {
     let payload = |bytes: u32| json!({"do": "random", "bytes": bytes});
     let given = attempt(&release, &services(), payload(64 << 10)).await;
     assert_eq!(detail(given), json!(64 << 10));
-    assert_retry(&attempt(&release, &services(), payload((64 << 10) + 1)).await, "limit 65536");
+    assert_retry(
+        &attempt(&release, &services(), payload((64 << 10) + 1)).await,
+        "limit 64KiB of random bytes at once reached: 65537 asked for",
+    );
 }
 
 #[tokio::test]
@@ -135,7 +138,7 @@ async fn a_payload_beyond_the_limit_never_reaches_the_guest() {
         release.attempt(&ENGINE, &event(&payload), &services()).await
     };
     assert!(matches!(limited(bytes).await, Outcome::Done(_)));
-    let said = format!("payload limit of {} bytes reached", bytes - 1);
+    let said = format!("payload limit {}B reached: {bytes} bytes given", bytes - 1);
     assert_reject(&limited(bytes - 1).await, &said);
 }
 
@@ -158,7 +161,7 @@ async fn a_requests_body_is_bounded() {
     let payload = |bytes: u32| json!({"do": "call", "url": server.url(), "bytes": bytes});
     detail(attempt(&release, &services(), payload(100 << 10)).await);
     let outcome = attempt(&release, &services(), payload((100 << 10) + 1)).await;
-    assert_unknown(&outcome, "limit of 102400 bytes of a request's body reached");
+    assert_unknown(&outcome, "limit 100KiB of a request's body reached");
 }
 
 #[tokio::test]
@@ -172,7 +175,7 @@ async fn an_answers_body_is_bounded() {
         if fits {
             assert_eq!(detail(outcome), json!({"status": 200, "bytes": bytes}));
         } else {
-            assert_unknown(&outcome, "limit of 10000 bytes of an answer's body reached");
+            assert_unknown(&outcome, "limit 10000B of an answer's body reached");
         }
     }
 }
@@ -185,7 +188,7 @@ async fn an_answer_in_chunks_without_end_is_bounded() {
     let limits = "[limits]\nresponse_body = \"10000B\"\n[grants]\n";
     let release = hostile(&format!("{limits}{}", server.grant())).await;
     let outcome = attempt(&release, &services(), json!({"do": "call", "url": server.url()})).await;
-    assert_unknown(&outcome, "limit of 10000 bytes of an answer's body reached");
+    assert_unknown(&outcome, "limit 10000B of an answer's body reached");
 }
 
 #[tokio::test]

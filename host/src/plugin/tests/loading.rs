@@ -122,7 +122,7 @@ fn a_precompiled_artifact_is_no_plugin() {
 
 #[test]
 fn more_memory_at_once_than_the_manifest_allows_is_refused() {
-    assert_refused(&wat::with_modules("(memory 513)", 1), "33619968 bytes of memory at once");
+    assert_refused(&wat::with_modules("(memory 513)", 1), "32832KiB of memory at once");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The plugin host through its public door: real components, and services that remember.
 
 mod audit;
+mod bounds;
 mod calls;
 mod components;
 mod contract;
@@ -10,6 +11,7 @@ mod egress_hostile;
 mod egress_tls;
 mod fakes;
 mod functions;
+mod hostile;
 mod judgement;
 mod limits;
 mod loading;

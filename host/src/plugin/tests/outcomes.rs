@@ -53,7 +53,8 @@ async fn a_time_out_after_a_request_leaves_the_outcome_unknown() {
 #[tokio::test]
 async fn a_trap_where_nothing_was_sent_is_a_retry() {
     for first in ["ok", "save", "log", "settings", "sign"] {
-        let payload = json!({"do": first, "then": "trap", "count": 31337, "bytes": 5});
+        let count = if first == "sign" { 31337 } else { 1 };
+        let payload = json!({"do": first, "then": "trap", "count": count, "bytes": 5});
         assert_retry(&attempt(&hostile("").await, &services(), payload).await, "trapped");
     }
 }

@@ -188,7 +188,7 @@ async fn an_exposed_secret_is_in_nothing_that_people_read() {
                   follow_ups = [\"TOLD\"]\ntransitions = [\"failed\"]";
     let release = hostile_behind(&Arc::new(Outbound::new().unwrap()), grants).await;
     let fakes = Fakes::with_secret("KEY", SECRET);
-    for form in ["plain", "base64", "hex", "percent", "json", "debug"] {
+    for form in ["plain", "base64", "hex", "percent", "json", "debug", "escapes"] {
         let tell =
             |how: &str| json!({"do": "tell_secret", "text": "KEY", "how": how, "method": form});
         let seen = detail(attempt(&release, &fakes.services(), tell("detail")).await);
@@ -199,7 +199,7 @@ async fn an_exposed_secret_is_in_nothing_that_people_read() {
         let Outcome::Retry { reason, .. } = &panicked else { panic!("{panicked:?}") };
         assert!(reason.contains("[secret KEY]") && !reason.contains("s3cret"), "{reason}");
         let told = attempt(&release, &fakes.services(), tell("follow_up")).await;
-        assert_unknown(&told, "a follow-up's payload holds a secret of the host: [secret KEY]");
+        assert_unknown(&told, "a follow-up's payload holds a secret of the host");
     }
 }
 
@@ -213,4 +213,24 @@ async fn without_a_secret_nothing_changes() {
     assert_eq!(detail(outcome), json!({"status": 200, "bytes": 16}));
     let release = hostile("").await;
     assert_eq!(detail(attempt(&release, &services(), json!({"do": "ok"})).await), Value::Null);
+}
+
+#[tokio::test]
+async fn the_host_signs_with_a_secret_that_it_keeps() {
+    let release = hostile_behind(&Arc::new(Outbound::new().unwrap()), "").await;
+    // RFC 4231, the second case.
+    let fakes = Fakes::with_secret("KEY", "Jefe");
+    let hmac =
+        |name: &str| json!({"do": "hmac", "text": name, "body": "what do ya want for nothing?"});
+    assert_eq!(
+        detail(attempt(&release, &fakes.services(), hmac("KEY")).await),
+        json!("5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843")
+    );
+    assert_reject(
+        &attempt(&release, &fakes.services(), hmac("OTHER")).await,
+        "the secret \"OTHER\" is not granted: to allow it, put it into grants.secrets of hostile",
+    );
+    let large = json!({"do": "hmac", "text": "KEY", "bytes": (1 << 20) + 1});
+    let outcome = attempt(&release, &fakes.services(), large).await;
+    assert_reject(&outcome, "a message of 1048577 bytes; limits.request_body allows 1048576");
 }

@@ -22,6 +22,8 @@ pub(super) enum Answer {
     Drip,
     /// Nothing, for as long as the connection lasts.
     Silence,
+    /// A head, and then a body of one byte each few milliseconds, for ever.
+    Trickle,
     /// The end of the connection.
     Close,
 }
@@ -133,9 +135,21 @@ async fn serve(mut stream: TcpStream, answer: Answer, seen: Arc<Seen>) {
                 return;
             }
             Answer::Silence => {}
+            Answer::Trickle => return trickle(stream, &seen).await,
             Answer::Close => return,
         }
     }
+}
+
+/// Until the other side has had enough.
+async fn trickle(mut stream: TcpStream, seen: &Seen) {
+    let head = b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n";
+    let mut sent = stream.write_all(head).await;
+    while sent.is_ok() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        sent = stream.write_all(b"x").await;
+    }
+    seen.closed.notify_one();
 }
 
 /// How many bytes of the buffer are one request, once they are there.

@@ -8,6 +8,7 @@ mod accept_events;
 mod audit;
 mod away;
 mod backlog;
+mod breakers;
 mod chain;
 mod cluster;
 mod contract;

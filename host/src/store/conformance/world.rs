@@ -53,6 +53,7 @@ const TIMES: &[(&str, &[&str])] = &[
     ("rate_waiting", &["due_at"]),
     ("hosts", &["started_at", "seen_at"]),
     ("plugin_releases", &["created_at", "state_at", "live_at"]),
+    ("breakers", &["open_until", "probe_until", "changed_at"]),
     (
         "withdrawals",
         &["requested_at", "broadcasted_at", "confirmed_at", "created_at", "updated_at"],

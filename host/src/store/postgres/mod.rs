@@ -7,6 +7,7 @@
 mod accept;
 mod announce;
 mod backlog;
+mod breakers;
 mod chain;
 mod checkpoints;
 mod claim;

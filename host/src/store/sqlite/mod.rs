@@ -7,6 +7,7 @@
 mod accept;
 mod backlog;
 mod backup;
+mod breakers;
 mod chain;
 mod checkpoints;
 mod claim;

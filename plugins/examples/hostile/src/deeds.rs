@@ -40,6 +40,15 @@ pub(crate) fn recurse(depth: u64) -> u64 {
     (recurse(depth + 1) ^ depth).rotate_left(1)
 }
 
+/// Keeps a page in linear memory for each call, so that it is the guest's own stack that ends.
+pub(crate) fn recurse_wide(depth: u64) -> u64 {
+    let page = std::hint::black_box([depth; 512]);
+    if depth == u64::MAX {
+        return depth;
+    }
+    (recurse_wide(depth + 1) ^ std::hint::black_box(page)[7]).rotate_left(1)
+}
+
 pub(crate) fn follow_ups(payload: &Payload) -> Receipt {
     let follow_up = FollowUp { event_type: payload.method.clone(), payload: payload.text.clone() };
     let mut receipt = done();

@@ -42,11 +42,28 @@ pub(crate) fn call(deed: Deed, payload: &Payload) -> Result<Receipt, Failure> {
         Deed::CallRaw => requests::raw(payload),
         Deed::TellSecret => requests::tell(payload, secrets::get(text)?.as_str()),
         Deed::CallWithoutEnd => requests::without_end(&payload.url),
-        Deed::Secret => Ok(done().detail(secrets::get(text)?.as_str())),
+        Deed::Secret => {
+            let mut value = secrets::get(text)?;
+            for _ in 1..payload.count {
+                value = secrets::get(text)?;
+            }
+            Ok(done().detail(value.as_str()))
+        }
+        Deed::Hmac => {
+            let message = if payload.bytes > 0 {
+                vec![0; payload.bytes]
+            } else {
+                payload.body.clone().into()
+            };
+            let hmac = secrets::hmac_sha256(text, &message)?;
+            Ok(done().detail(hmac.iter().map(|byte| format!("{byte:02x}")).collect::<String>()))
+        }
         Deed::Publish => publish(payload),
         Deed::Save => {
-            // One character a byte, and two quotation marks.
-            checkpoint::save(&"x".repeat(payload.bytes.saturating_sub(2)))?;
+            for _ in 0..payload.count {
+                // One character a byte, and two quotation marks.
+                checkpoint::save(&"x".repeat(payload.bytes.saturating_sub(2)))?;
+            }
             Ok(done())
         }
         Deed::Load => Ok(done().detail(checkpoint::load::<String>()?.map(|it| it.len()))),

@@ -4,6 +4,7 @@
 mod deeds;
 mod host_functions;
 mod requests;
+mod tricks;
 
 use std::collections::BTreeMap;
 
@@ -124,6 +125,8 @@ enum Deed {
     CallRaw,
     /// Tells the secret `text`, spelled as `method` says, in what `how` says.
     TellSecret,
+    /// Answers the HMAC of `body` with the secret `text`, in hexadecimal.
+    Hmac,
     /// Sends a request and never finishes its body.
     CallWithoutEnd,
     /// Answers what the host gives for the secret `text`.
@@ -142,6 +145,36 @@ enum Deed {
     Sign,
     /// Answers the hash of what was signed last.
     Signed,
+    /// Calls itself with much of it in its own memory.
+    RecurseWide,
+    /// Traps with a message of `bytes`.
+    PanicGiant,
+    /// Waits in a poll that is never ready.
+    WaitForever,
+    /// Asks for the time, for ever.
+    SpinInHost,
+    /// Polls one handle that it names `count` times.
+    PollMany,
+    /// Prints `count` blocks of 4 KiB.
+    PrintFlood,
+    /// Writes more zeroes than there are.
+    Zeroes,
+    /// Ends as a process does.
+    Exit,
+    /// Asks for `bytes` bytes of the other random numbers.
+    InsecureRandom,
+    /// Makes `count` handles and drops none.
+    LeakPollables,
+    /// Makes `count` lists of headers and drops none.
+    LeakHeaders,
+    /// Makes `count` requests with a body, and sends and drops none.
+    LeakBodies,
+    /// Gives the part `text` of a request `bytes` bytes.
+    LongName,
+    /// Makes `headers` into fields, byte for byte.
+    RawHeader,
+    /// Sends a body of one byte each `ms`, for ever.
+    TrickleBody,
 }
 
 impl Payload {
@@ -177,6 +210,21 @@ impl Payload {
             Deed::Panic => deeds::panic_with(&self.text),
             Deed::Random => deeds::random(self.bytes),
             Deed::Escape => Ok(done().detail(deeds::escape(self.port))),
+            Deed::RecurseWide => Ok(done().detail(deeds::recurse_wide(1))),
+            Deed::PanicGiant => deeds::panic_with(&"x".repeat(self.bytes)),
+            Deed::WaitForever
+            | Deed::SpinInHost
+            | Deed::PollMany
+            | Deed::PrintFlood
+            | Deed::Zeroes
+            | Deed::Exit
+            | Deed::InsecureRandom
+            | Deed::LeakPollables
+            | Deed::LeakHeaders
+            | Deed::LeakBodies
+            | Deed::LongName
+            | Deed::RawHeader
+            | Deed::TrickleBody => tricks::play(deed, self),
             Deed::ForbiddenCall
             | Deed::LogFlood
             | Deed::ForbiddenSecret
@@ -186,6 +234,7 @@ impl Payload {
             | Deed::CallTemplate
             | Deed::CallRaw
             | Deed::TellSecret
+            | Deed::Hmac
             | Deed::CallWithoutEnd
             | Deed::Secret
             | Deed::Publish

@@ -14,7 +14,7 @@ pub(crate) fn templated(payload: &Payload, secret: &secrets::Secret) -> Result<R
     };
     let mut request = http::Request::new(&*payload.method, fill(&payload.url));
     for (name, value) in &payload.headers {
-        request = request.header(name, &fill(value));
+        request = request.header(name, fill(value));
     }
     if !payload.body.is_empty() {
         request = request.body(&payload.content_type, fill(&payload.body).into_bytes());
@@ -35,6 +35,22 @@ pub(crate) fn tell(payload: &Payload, secret: &str) -> Result<Receipt, Failure> 
         _ => secret.to_owned(),
     };
     let text = format!("it is {spelled}");
+    if payload.method == "escapes" {
+        // Only who reads the JSON sees it.
+        let escaped: String = text.chars().map(|c| format!("\\u{:04x}", u32::from(c))).collect();
+        match payload.how.as_str() {
+            "detail" => return Ok(done().detail_text(format!("\"{escaped}\""))),
+            "follow_up" => {
+                let mut receipt = done();
+                receipt.follow_ups = vec![tidegate_plugin::FollowUp {
+                    event_type: "TOLD".into(),
+                    payload: format!("[\"{escaped}\"]"),
+                }];
+                return Ok(receipt);
+            }
+            _ => {}
+        }
+    }
     match payload.how.as_str() {
         "detail" => Ok(done().detail(text)),
         "panic" => crate::deeds::panic_with(&text),

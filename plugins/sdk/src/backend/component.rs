@@ -30,10 +30,18 @@ pub(crate) fn settings() -> String {
 }
 
 pub(crate) fn secret(name: &str) -> Result<String, SecretError> {
-    host::secrets::get(name).map_err(|error| match error {
+    host::secrets::get(name).map_err(secret_error)
+}
+
+pub(crate) fn hmac_sha256(name: &str, message: &[u8]) -> Result<Vec<u8>, SecretError> {
+    host::secrets::hmac_sha256(name, message).map_err(secret_error)
+}
+
+fn secret_error(error: host::secrets::SecretError) -> SecretError {
+    match error {
         host::secrets::SecretError::Denied(text) => SecretError::Denied(text),
         host::secrets::SecretError::Unavailable(text) => SecretError::Unavailable(text),
-    })
+    }
 }
 
 pub(crate) fn checkpoint_load() -> Result<Option<Vec<u8>>, CheckpointError> {

@@ -34,6 +34,16 @@ pub(crate) fn secret(name: &str) -> Result<String, SecretError> {
         .ok_or_else(|| SecretError::Denied(name.to_string()))
 }
 
+pub(crate) fn hmac_sha256(name: &str, message: &[u8]) -> Result<Vec<u8>, SecretError> {
+    let hmac = with(|state| state.hmac.clone());
+    let known = with(|state| state.secrets.contains_key(name));
+    match hmac {
+        _ if !known => Err(SecretError::Denied(name.to_string())),
+        Some(rule) => Ok(rule(name, message)),
+        None => panic!("the test has no rule for HMAC: give one to FakeHost::hmac_sha256"),
+    }
+}
+
 pub(crate) fn http(prepared: &Prepared) -> Result<Response, HttpError> {
     let request = SentRequest::of(prepared);
     // The rule is the test's own code and may ask the host, so it runs without the state in hand.

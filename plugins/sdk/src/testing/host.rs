@@ -4,6 +4,7 @@ use std::{
     cell::RefCell,
     collections::{BTreeMap, VecDeque},
     marker::PhantomData,
+    rc::Rc,
     time::SystemTime,
 };
 
@@ -22,6 +23,8 @@ use crate::{
     signer::{PaymentTerms, SignError, SignedTransaction},
 };
 
+/// A rule that signs messages with a named secret.
+pub(super) type HmacRule = Rc<dyn Fn(&str, &[u8]) -> Vec<u8>>;
 /// A rule that answers requests.
 pub(super) type Responder = Box<dyn FnMut(&SentRequest) -> Option<Reply>>;
 
@@ -29,6 +32,7 @@ pub(super) type Responder = Box<dyn FnMut(&SentRequest) -> Option<Reply>>;
 pub(super) struct State {
     pub(super) settings: Option<Value>,
     pub(super) secrets: BTreeMap<String, String>,
+    pub(super) hmac: Option<HmacRule>,
     pub(super) replies: VecDeque<Reply>,
     pub(super) responder: Option<Responder>,
     pub(super) requests: Vec<SentRequest>,
@@ -80,6 +84,13 @@ impl FakeHost {
     /// Grants a secret. The handler sees `placeholder`.
     pub fn secret(&self, name: &str, placeholder: &str) -> &Self {
         with(|state| state.secrets.insert(name.into(), placeholder.into()));
+        self
+    }
+
+    /// Answers [`hmac_sha256`](crate::secrets::hmac_sha256) of every granted secret by a rule: a
+    /// stand-in, as recognisable as a placeholder, for what only the host can compute.
+    pub fn hmac_sha256(&self, rule: impl Fn(&str, &[u8]) -> Vec<u8> + 'static) -> &Self {
+        with(|state| state.hmac = Some(Rc::new(rule)));
         self
     }
 

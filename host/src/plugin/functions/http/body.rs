@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 use wasmtime_wasi_http::{Error, WasiBody};
 
+use super::super::super::limits::size;
 use super::super::super::secrecy::{BodyFiller, Mask};
 use super::super::super::state::CallFacts;
 use super::exchange::Exchange;
@@ -51,7 +52,7 @@ impl SentBody {
     fn too_large(&self) -> Error {
         let max = self.facts.release.manifest.limits.request_body;
         // Not every guest passes the reason on.
-        self.facts.note(format!("limit of {max} bytes of a request's body reached"));
+        self.facts.note(format!("limit {} of a request's body reached", size(max)));
         Error::HttpRequestBodySize(Some(max))
     }
 
@@ -176,7 +177,7 @@ impl AnswerBody {
         let Some(left) = self.left.checked_sub(data.len() as u64) else {
             let max = self.facts.release.manifest.limits.response_body;
             // Not every guest passes the reason on.
-            self.facts.note(format!("limit of {max} bytes of an answer's body reached"));
+            self.facts.note(format!("limit {} of an answer's body reached", size(max)));
             return Err(self.fail(Error::HttpResponseBodySize(Some(max)), "answer_body"));
         };
         self.left = left;

@@ -8,6 +8,7 @@ mod body;
 mod exchange;
 mod fill;
 mod send;
+mod target;
 
 use std::future::Future;
 use std::sync::{Arc, LazyLock};
@@ -26,6 +27,10 @@ use exchange::Exchange;
 /// How long a denied guest may go on writing before it gets the answer.
 const DRAIN_WITHIN: Duration = Duration::from_millis(200);
 
+/// What one write of a guest into a body holds at most. Two of them are kept of a body that nobody
+/// takes, and a guest may have hundreds of such bodies.
+const BODY_CHUNK_BYTES: usize = 16 << 10;
+
 /// The hooks of one call.
 pub(crate) struct Egress {
     pub(crate) facts: Arc<CallFacts>,
@@ -40,6 +45,10 @@ static FORBIDDEN: LazyLock<ForbiddenHeaderFilter> = LazyLock::new(|| {
 });
 
 impl WasiHttpHooks for Egress {
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_CHUNK_BYTES
+    }
+
     fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
         Arc::clone(&FORBIDDEN)
     }
@@ -86,7 +95,11 @@ async fn carry(
             return refuse(facts, request, Error::HttpRequestDenied).await;
         }
     };
-    send::send(facts, request, body, &admitted, &options, exchange).await
+    let target = target::of(request.uri());
+    facts.targets.asked(&target);
+    let answer = send::send(facts, request, body, &admitted, &options, exchange).await;
+    target::report(facts, &target, &answer);
+    answer
 }
 
 /// Answers a denied guest once it has written its body: else, still writing, it would see a closed

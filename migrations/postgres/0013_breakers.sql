@@ -1,0 +1,25 @@
+-- Why: circuit breakers between plugins and their targets, which all hosts share and which survive
+-- restarts.
+-- What the previous binary sees meanwhile: the same tables and columns. It does not look at breakers,
+-- so it goes on trying a target whose breaker is open.
+
+-- A row for each target that failed a plugin often enough once. A few, and written only when a breaker
+-- changes.
+CREATE TABLE breakers (
+    plugin      text        NOT NULL COLLATE "C",
+    -- Host and port; or `messaging`, the broker.
+    target      text        NOT NULL COLLATE "C",
+    state       text        NOT NULL CHECK (state IN ('CLOSED', 'OPEN', 'HELD')),
+    -- How often in a row it opened.
+    trips       integer     NOT NULL CHECK (trips >= 0),
+    -- Until when nobody tries; then one host at a time may.
+    open_until  timestamptz,
+    -- Until when a host has the probe.
+    probe_until timestamptz,
+    -- Why it changed last, by whom (a host, or an operator), and when.
+    reason      text        NOT NULL,
+    changed_by  text        NOT NULL,
+    changed_at  timestamptz NOT NULL,
+    PRIMARY KEY (plugin, target),
+    CHECK ((state = 'OPEN') = (open_until IS NOT NULL))
+);
