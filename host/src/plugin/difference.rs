@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::grants::{Grants, HttpGrant, SecretGrant, TransitionGrant};
 use super::limits::Limits;
 use super::manifest::Manifest;
-use crate::domain::{BreakerPolicy, NetworkPattern, Rate, RetryPolicy};
+use crate::domain::{BreakerPolicy, NetworkPattern, Rate, RateKey, RetryPolicy};
 
 /// One difference between two manifests.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -296,12 +296,14 @@ fn compare_limits(found: &mut Found, old: &Limits, new: &Limits) {
         found.bound(key, old.as_ref(), new.as_ref(), number);
     }
     compare_rates(found, old.rate.as_ref(), rate.as_ref());
-    let shown = |key: Option<String>| key.unwrap_or_else(|| "none".to_owned());
-    let (old_key, new_key) = (&old.rate_key, rate_key);
-    if old_key != new_key {
-        let key = |key: &Option<_>| shown(key.as_ref().map(ToString::to_string));
+    compare_rate_keys(found, old.rate_key.as_ref(), rate_key.as_ref());
+}
+
+fn compare_rate_keys(found: &mut Found, old: Option<&RateKey>, new: Option<&RateKey>) {
+    if old != new {
+        let shown = |key: Option<&RateKey>| key.map_or("none".to_owned(), ToString::to_string);
         // Each key has a rate of its own, so another one may let more through.
-        found.push(format!("limits.rate_key {} → {}", key(old_key), key(new_key)), true);
+        found.push(format!("limits.rate_key {} → {}", shown(old), shown(new)), true);
     }
 }
 

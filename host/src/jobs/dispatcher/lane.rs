@@ -9,18 +9,16 @@ use tokio_util::task::TaskTracker;
 use super::attempt::Attempt;
 use super::breakers::Admission;
 use super::gate::Places;
+use super::gather::gather;
 use super::limits::{TypeLimits, TypeRate};
 use super::{JOB, Shared};
 use crate::domain::{Decision, EventState, EventType, OutboxEvent};
 use crate::jobs::cycle;
-use crate::plugin::{Release, Routes, Slot, Slots};
+use crate::plugin::{Release, Routes, Slot};
 use crate::store::{
     AttemptRecord, CLAIM_MAX, Claim, LeaseRef, LimitedClaim, Settlement, StoreError,
 };
 
-/// How long a lane waits for more free slots before it claims with those it has. Claims of half a
-/// batch cost the database a third less for each event than claims of a fifth.
-const GATHER: Duration = Duration::from_millis(5);
 /// The pause after events had to be given back.
 const GIVEN_BACK_PAUSE: Duration = Duration::from_millis(50);
 
@@ -390,22 +388,4 @@ impl Lane {
         };
         self.attempts.spawn(attempt.run(place));
     }
-}
-
-/// The first place and, after a short wait, what else is free: half of a batch is worth it, for
-/// claims of one event each would be slow.
-async fn gather(slots: &Arc<Slots>, first: Slot, most: usize) -> Vec<Slot> {
-    let wanted = u32::try_from(most / 2).unwrap_or(1);
-    let mut taken = vec![first];
-    if wanted > 1
-        && let Ok(more) = tokio::time::timeout(GATHER, slots.acquire_many(wanted - 1)).await
-    {
-        taken.extend(more);
-    }
-    while taken.len() < most
-        && let Some(one) = slots.try_acquire()
-    {
-        taken.push(one);
-    }
-    taken
 }
