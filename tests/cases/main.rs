@@ -6,6 +6,7 @@ mod bad_requests;
 mod breaker;
 mod command_line;
 mod crashes;
+mod deploy;
 mod dev;
 mod faults;
 mod hostile;

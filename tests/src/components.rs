@@ -7,7 +7,8 @@ use tokio::sync::OnceCell;
 
 use crate::machine::repository;
 
-const PACKAGES: [&str; 5] = ["partner-sync", "evm-broadcast", "event-publish", "noop", "hostile"];
+const PACKAGES: [&str; 6] =
+    ["partner-sync", "evm-broadcast", "event-publish", "noop", "hostile", "marker"];
 
 /// The component of one of our plugins.
 ///

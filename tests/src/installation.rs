@@ -55,7 +55,7 @@ impl Installation {
         let account = made.out.lines().next().expect("the command prints the address").to_owned();
         let made = tidegate(&[
             "token", "new", "--name", "test", "--role", "submit", "--role", "read", "--role",
-            "operate",
+            "operate", "--role", "deploy",
         ]);
         assert_eq!(made.code, 0, "{made:?}");
         let token = made.out.split_whitespace().find(|word| word.starts_with("tidegate_"));

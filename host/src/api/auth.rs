@@ -25,12 +25,14 @@ pub enum Role {
     Submit,
     /// Look at withdrawals and events.
     Read,
-    /// Repair: replay events.
+    /// Repair: replay events. Approve what asks for more.
     Operate,
+    /// Deploy releases of plugins, and roll them back.
+    Deploy,
 }
 
 impl Role {
-    pub const ALL: [Self; 3] = [Self::Submit, Self::Read, Self::Operate];
+    pub const ALL: [Self; 4] = [Self::Submit, Self::Read, Self::Operate, Self::Deploy];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -38,6 +40,7 @@ impl Role {
             Self::Submit => "submit",
             Self::Read => "read",
             Self::Operate => "operate",
+            Self::Deploy => "deploy",
         }
     }
 }
@@ -50,7 +53,7 @@ impl fmt::Display for Role {
 
 /// The text names no role.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no role; the roles are submit, read and operate")]
+#[error("{0:?} is no role; the roles are submit, read, operate and deploy")]
 pub struct UnknownRole(String);
 
 impl FromStr for Role {

@@ -25,6 +25,15 @@ pub(super) async fn read_body(
     limits: &Limits,
 ) -> Result<Bytes, Problem> {
     check_type(headers)?;
+    read_bytes(headers, body, limits).await
+}
+
+/// Reads a body of whatever type.
+pub(super) async fn read_bytes(
+    headers: &HeaderMap,
+    body: Body,
+    limits: &Limits,
+) -> Result<Bytes, Problem> {
     let too_large = || {
         let max = limits.body_bytes_max;
         Problem::new(ProblemKind::BodyTooLarge, format!("A body has at most {max} bytes."))

@@ -31,6 +31,8 @@ pub enum ProblemKind {
     BacklogTooOld,
     EventNotCancellable,
     EventKeyTaken,
+    ReleasesNotFromStore,
+    ReleaseConflict,
     Internal,
     Unavailable,
     Overloaded,
@@ -38,7 +40,7 @@ pub enum ProblemKind {
 }
 
 impl ProblemKind {
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::InvalidJson,
         Self::InvalidQuery,
         Self::InvalidFields,
@@ -57,6 +59,8 @@ impl ProblemKind {
         Self::BacklogTooOld,
         Self::EventNotCancellable,
         Self::EventKeyTaken,
+        Self::ReleasesNotFromStore,
+        Self::ReleaseConflict,
         Self::Internal,
         Self::Unavailable,
         Self::Overloaded,
@@ -78,7 +82,9 @@ impl ProblemKind {
             Self::IdempotencyKeyInFlight
             | Self::EventNotFailed
             | Self::EventNotCancellable
-            | Self::EventKeyTaken => StatusCode::CONFLICT,
+            | Self::EventKeyTaken
+            | Self::ReleasesNotFromStore
+            | Self::ReleaseConflict => StatusCode::CONFLICT,
             Self::BacklogTooOld => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -112,6 +118,8 @@ impl ProblemKind {
             Self::BacklogTooOld => "backlog-too-old",
             Self::EventNotCancellable => "event-not-cancellable",
             Self::EventKeyTaken => "event-key-taken",
+            Self::ReleasesNotFromStore => "releases-not-from-store",
+            Self::ReleaseConflict => "release-conflict",
             Self::Internal => "internal-error",
             Self::Unavailable => "unavailable",
             Self::Overloaded => "overloaded",
@@ -139,6 +147,8 @@ impl ProblemKind {
             Self::EventNotFailed => "Only failed events can be replayed or skipped",
             Self::EventNotCancellable => "The event cannot be cancelled",
             Self::EventKeyTaken => "An event's idempotency key is in the outbox already",
+            Self::ReleasesNotFromStore => "The hosts take their plugins from folders",
+            Self::ReleaseConflict => "The release is not in a state for this",
             Self::BacklogTooOld => "Too much is waiting for too long",
             Self::Internal => "Something is wrong inside the host",
             Self::Unavailable => "The host cannot do this now",

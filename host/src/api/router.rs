@@ -4,19 +4,24 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, get, post, put};
 use http::Method;
 
 use super::auth::{Access, Role, require};
 use super::breakers::{close_breaker, list_breakers, open_breaker};
 use super::events::{
-    accept_events, cancel_event, get_event, list_events, replay_event, skip_event,
+    accept_events, cancel_event, get_event, list_events, list_failures, replay_event,
+    replay_events, skip_event,
 };
 use super::guard::{answer_other_method, answer_unknown_path, around};
 use super::health::{get_health, get_readiness};
 use super::metrics::get_metrics;
 use super::openapi::get_openapi;
 use super::plugins::list_plugins;
+use super::releases::{
+    approve_release, deploy_release, disable_plugin, enable_plugin, get_difference, get_release,
+    get_release_history, roll_back_plugin,
+};
 use super::routes::{list_routes, pause_route, resume_route};
 use super::state::{Api, Inner, Shared};
 use super::withdrawals::{accept_withdrawal, get_timeline, get_withdrawal, list_withdrawals};
@@ -32,9 +37,10 @@ pub(super) struct Route {
 #[rustfmt::skip]
 pub(super) fn routes() -> Vec<Route> {
     use Access::{Needs, Open};
-    use Role::{Operate, Read, Submit};
+    use Role::{Deploy, Operate, Read, Submit};
     const GET: Method = Method::GET;
     const POST: Method = Method::POST;
+    const PUT: Method = Method::PUT;
     let route = |method, path, access, handler| Route { method, path, access, handler };
     vec![
         route(POST, "/v1/withdrawals",               Needs(Submit),  post(accept_withdrawal)),
@@ -55,6 +61,16 @@ pub(super) fn routes() -> Vec<Route> {
         route(GET,  "/metrics",                      Needs(Read),    get(get_metrics)),
         route(POST, "/v1/events/{id}/skip",          Needs(Operate), post(skip_event)),
         route(POST, "/v1/events/{id}/cancel",        Needs(Operate), post(cancel_event)),
+        route(GET,  "/v1/events/failures",           Needs(Read),    get(list_failures)),
+        route(POST, "/v1/events/replay",             Needs(Operate), post(replay_events)),
+        route(PUT,  "/v1/plugins/{plugin}/releases", Needs(Deploy),  put(deploy_release)),
+        route(GET,  "/v1/plugins/{plugin}/releases", Needs(Read),    get(get_release_history)),
+        route(GET,  "/v1/plugins/{plugin}/releases/{number}", Needs(Read), get(get_release)),
+        route(POST, "/v1/plugins/{plugin}/releases/{number}/approve", Needs(Operate), post(approve_release)),
+        route(GET,  "/v1/plugins/{plugin}/difference", Needs(Read),  get(get_difference)),
+        route(POST, "/v1/plugins/{plugin}/rollback", Needs(Deploy),  post(roll_back_plugin)),
+        route(POST, "/v1/plugins/{plugin}/disable",  Needs(Operate), post(disable_plugin)),
+        route(POST, "/v1/plugins/{plugin}/enable",   Needs(Operate), post(enable_plugin)),
         route(GET,  "/healthz",                      Open,           get(get_health)),
         route(GET,  "/readyz",                       Open,           get(get_readiness)),
         route(GET,  "/openapi.json",                 Open,           get(get_openapi)),

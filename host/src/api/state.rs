@@ -8,14 +8,15 @@ use tokio::sync::{Semaphore, watch};
 use crate::domain::Flow;
 use crate::plugin::Registry;
 use crate::store::{
-    AcceptStore, Backlog, BacklogStore, BreakerStore, ControlStore, LimitStore, OperateStore,
-    RepairStore,
+    AcceptStore, Backlog, BacklogStore, BlameStore, BreakerStore, ControlStore, LimitStore,
+    OperateStore, ReleaseStore, RepairStore,
 };
 
 use super::auth::Tokens;
 use super::idempotency::InFlight;
 use super::judge::WithdrawalJudge;
 use super::ordered::OrderedRoutes;
+use super::releases::ReleaseRule;
 
 /// What the host counts, in the text format of Prometheus.
 pub type MetricsText = Arc<dyn Fn() -> String + Send + Sync>;
@@ -32,6 +33,9 @@ pub struct Api {
     pub registry: Arc<Registry>,
     pub repair: Arc<dyn RepairStore>,
     pub rates: Arc<dyn LimitStore>,
+    pub releases: Arc<dyn ReleaseStore>,
+    pub releases_rule: ReleaseRule,
+    pub blame: Arc<dyn BlameStore>,
     pub ordered: Arc<dyn OrderedRoutes>,
     pub judge: Arc<dyn WithdrawalJudge>,
     pub metrics: MetricsText,

@@ -82,6 +82,34 @@ impl Client {
         self.send(request).await
     }
 
+    /// The same with parameters.
+    pub(super) async fn post_with(
+        &self,
+        path: &[&str],
+        query: &[(&str, Option<String>)],
+        json: String,
+    ) -> Result<Value, CliError> {
+        let request = self.request(Method::POST, path, query);
+        self.send(request.header(CONTENT_TYPE, "application/json").body(json)).await
+    }
+
+    /// A body of whatever type.
+    pub(super) async fn put(
+        &self,
+        path: &[&str],
+        query: &[(&str, Option<String>)],
+        content_type: &str,
+        body: Vec<u8>,
+        idempotency_key: Option<&str>,
+    ) -> Result<Value, CliError> {
+        let request = self.request(Method::PUT, path, query);
+        let mut request = request.header(CONTENT_TYPE, content_type).body(body);
+        if let Some(key) = idempotency_key {
+            request = request.header("idempotency-key", format!("\"{key}\""));
+        }
+        self.send(request).await
+    }
+
     fn request(
         &self,
         method: Method,

@@ -1,4 +1,4 @@
-//! `tidegate events list|show|submit|replay|skip|cancel`
+//! `tidegate events list|show|submit|replay|skip|cancel|failures`
 
 use std::path::PathBuf;
 
@@ -24,8 +24,10 @@ enum EventsCommand {
     List(ListArgs),
     /// Show an event and its attempts
     Show { id: String },
-    /// Give a FAILED event another chance: FAILED → PENDING
-    Replay { id: String },
+    /// Give a FAILED event, or all that a release failed, another chance: FAILED → PENDING
+    Replay(ReplayArgs),
+    /// Group FAILED events by the release that failed them, and the reason
+    Failures,
     /// Give a FAILED event up: it stays FAILED, and those behind it go on
     Skip {
         id: String,
@@ -42,6 +44,18 @@ enum EventsCommand {
     },
     /// Hand in events: a JSON object, or {"events": […]}
     Submit(SubmitArgs),
+}
+
+#[derive(Args)]
+struct ReplayArgs {
+    #[arg(required_unless_present = "release")]
+    id: Option<String>,
+    /// All that the release with this digest failed
+    #[arg(long, value_name = "DIGEST", conflicts_with = "id")]
+    release: Option<String>,
+    /// Of these only those with this reason, to the letter
+    #[arg(long, requires = "release")]
+    reason: Option<String>,
 }
 
 #[derive(Args)]
@@ -103,12 +117,10 @@ pub(super) async fn run(args: EventsArgs) -> Result<(), CliError> {
             let history = client.get(&["events", &id], &[]).await?;
             if json { print_json(&history) } else { print(&show_for_people(&history)) }
         }
-        EventsCommand::Replay { id } => {
-            let replayed = client.post(&["events", &id, "replay"]).await?;
-            if json {
-                return print_json(&replayed);
-            }
-            print(&format!("{} is {}", cell(&replayed["id"]), cell(&replayed["status"])))
+        EventsCommand::Replay(args) => replay(&client, args, json).await,
+        EventsCommand::Failures => {
+            let failures = client.get(&["events", "failures"], &[]).await?;
+            if json { print_json(&failures) } else { print(&failures_for_people(&failures)) }
         }
         EventsCommand::Skip { id, reason } => {
             let skipped = decide(&client, &id, "skip", &reason).await?;
@@ -129,6 +141,55 @@ pub(super) async fn run(args: EventsArgs) -> Result<(), CliError> {
             if json { print_json(&accepted) } else { print(&submitted_for_people(&accepted)) }
         }
     }
+}
+
+async fn replay(client: &Client, args: ReplayArgs, json: bool) -> Result<(), CliError> {
+    if let Some(id) = args.id {
+        let replayed = client.post(&["events", &id, "replay"]).await?;
+        if json {
+            return print_json(&replayed);
+        }
+        return print(&format!("{} is {}", cell(&replayed["id"]), cell(&replayed["status"])));
+    }
+    let mut body = serde_json::json!({ "release_digest": args.release });
+    if let Some(reason) = args.reason {
+        body["reason"] = reason.into();
+    }
+    let mut replayed = 0;
+    loop {
+        let answer = client.post_json(&["events", "replay"], body.to_string(), None).await?;
+        replayed += answer["replayed"].as_u64().unwrap_or(0);
+        if answer["more"] != true {
+            break;
+        }
+    }
+    if json {
+        return print_json(&serde_json::json!({ "replayed": replayed }));
+    }
+    print(&format!("{replayed} events are PENDING"))
+}
+
+fn failures_for_people(failures: &Value) -> String {
+    let items = failures["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let row = |item: &Value| {
+        let release = match &item["plugin"] {
+            Value::Null => "-".to_owned(),
+            plugin => format!(
+                "{} #{} {}",
+                cell(plugin),
+                cell(&item["release_number"]),
+                cell(&item["release_state"])
+            ),
+        };
+        let mut row = vec![cell(&item["count"]), release];
+        let columns =
+            ["release_digest", "event_type", "failure_code", "last_at", "example", "reason"];
+        row.extend(columns.map(|name| cell(&item[name])));
+        row
+    };
+    let heads =
+        ["COUNT", "RELEASE", "DIGEST", "EVENT_TYPE", "CODE", "LAST_AT", "EXAMPLE", "REASON"];
+    table(&heads, items.iter().map(row))
 }
 
 async fn decide(client: &Client, id: &str, what: &str, reason: &str) -> Result<Value, CliError> {

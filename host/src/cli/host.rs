@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::{AuditConfig, DispatchConfig, SecretConfig};
 use super::error::CliError;
-use super::host_plugins::{PluginsPlan, open_plugins};
+use super::host_plugins::{Follower, Opened, PluginsPlan, open_plugins};
 use super::secret_source::ConfiguredSecrets;
 use super::stop_signals::StopSignals;
 use crate::api::{self, Api, ChainJudge, MetricsText, Tokens};
@@ -88,9 +88,11 @@ impl RunningHost {
     }
 
     async fn start_on(plan: HostPlan<'_>, store: Arc<dyn Store>) -> Result<Self, CliError> {
+        let host = HostId::generate(&machine_name());
         let secrets: Arc<dyn SecretSource> = Arc::new(ConfiguredSecrets::new(plan.secrets));
         let engine = start_engine(Arc::clone(&secrets), plan.audit)?;
-        let (registry, watcher) = open_plugins(&engine, &plan.plugins, &plan.flow).await?;
+        let plugins = open_plugins(&engine, &plan.plugins, &store, &host, &plan.flow).await?;
+        let Opened { registry, follower } = plugins;
         let chains =
             Chains::open(plan.networks, Arc::clone(&store) as _).await.map_err(|error| {
                 CliError::failed(error.to_string(), "[[networks]]", "correct the configuration")
@@ -112,6 +114,9 @@ impl RunningHost {
             metrics: metrics_text(&metrics, engine.outbound(), backlog_seen, limits.untaken_after),
             repair: Arc::clone(&store) as _,
             rates: Arc::clone(&store) as _,
+            releases: Arc::clone(&store) as _,
+            releases_rule: plan.plugins.rule,
+            blame: Arc::clone(&store) as _,
             ordered: Arc::clone(&registry) as _,
             judge: Arc::new(judge(&chains, &registry, &engine)?),
             tokens: plan.tokens,
@@ -127,7 +132,7 @@ impl RunningHost {
             registry,
             engine,
             services,
-            host: HostId::generate(&machine_name()),
+            host,
             config: dispatch_config(&plan.dispatch),
             metrics,
         };
@@ -136,11 +141,11 @@ impl RunningHost {
             interruptions_max: plan.dispatch.interruptions_max,
             keep: plan.retention,
             seen,
+            follower,
         };
         // Before anything is in hand: a stop that comes right after the start is one in order, too.
         let signals = StopSignals::listen();
-        let mut jobs = start_jobs(&store, dispatcher, &chains, duties, &stop_jobs);
-        jobs.spawn(watcher.run(stop_jobs.clone()));
+        let jobs = start_jobs(&store, dispatcher, &chains, duties, &stop_jobs);
         let mut api = JoinSet::new();
         api.spawn(api::serve(listener, router, stop_api.clone(), plan.dispatch.grace));
         Ok(Self { address, store, api, jobs, stop_api, stop_jobs, signals })
@@ -297,6 +302,8 @@ struct Duties {
     interruptions_max: u32,
     keep: Retention,
     seen: watch::Sender<Backlog>,
+    /// Follows what releases there are.
+    follower: Follower,
 }
 
 fn start_jobs(
@@ -306,7 +313,7 @@ fn start_jobs(
     duties: Duties,
     stop: &CancellationToken,
 ) -> JoinSet<()> {
-    let Duties { confirmation_poll, interruptions_max, keep, seen } = duties;
+    let Duties { confirmation_poll, interruptions_max, keep, seen, follower } = duties;
     let metrics = &Arc::clone(&dispatcher.metrics);
     let registry = Arc::clone(&dispatcher.registry);
     let mut jobs = JoinSet::new();
@@ -325,6 +332,7 @@ fn start_jobs(
     jobs.spawn(retention.run(Arc::clone(metrics), stop.clone()));
     let backlog = BacklogJob { store: Arc::clone(store) as _, registry, poll: BACKLOG_POLL, seen };
     jobs.spawn(backlog.run(Arc::clone(metrics), stop.clone()));
+    jobs.spawn(follower.run(Arc::clone(metrics), stop.clone()));
     for (_, chain) in chains.iter() {
         let confirmation = ConfirmationJob { chain: Arc::clone(chain), poll: confirmation_poll };
         jobs.spawn(confirmation.run(Arc::clone(metrics), stop.clone()));

@@ -63,12 +63,12 @@ enum Command {
     Withdrawals(withdrawals::WithdrawalsArgs),
     /// Look at the outbox events of a running host, hand some in, replay them, give them up
     Events(events::EventsArgs),
+    /// Look at the plugins of a running host, and deploy releases to all hosts
+    Plugin(plugin::PluginArgs),
     /// Look at the routes of a running host, and pause them on all hosts
     Routes(routes::RoutesArgs),
     /// Look at the circuit breakers of plugins' targets, open and close them
     Breakers(breakers::BreakersArgs),
-    /// Fetch plugins, and hand them on
-    Plugin(plugin::PluginArgs),
     /// The schema of a store: what it has, what is missing, what a start would do
     Migrate(migrate::MigrateArgs),
     /// Copy a SQLite store while a host uses it
@@ -96,6 +96,18 @@ pub struct ServeArgs {
     /// The configuration; variables such as TIDEGATE_STORE_URL win over it
     #[arg(long, value_name = "FILE", default_value = "tidegate.toml", env = "TIDEGATE_CONFIG")]
     pub config: PathBuf,
+    /// Where plugins come from: folder or store; wins over plugins.from of the configuration
+    #[arg(long, value_name = "SOURCE", value_parser = plugins_from_store)]
+    pub plugins_from: Option<bool>,
+}
+
+/// Whether this source is the store.
+fn plugins_from_store(text: &str) -> Result<bool, String> {
+    match text {
+        "folder" => Ok(false),
+        "store" => Ok(true),
+        other => Err(format!("{other:?} is no source: write folder or store")),
+    }
 }
 
 /// Runs the command to its end.
@@ -110,9 +122,9 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Keystore(args) => keystore::run(args).await,
         Command::Withdrawals(args) => withdrawals::run(args).await,
         Command::Events(args) => events::run(args).await,
-        Command::Routes(args) => routes::run(args).await,
         Command::Breakers(args) => breakers::run(args).await,
         Command::Plugin(args) => plugin::run(args).await,
+        Command::Routes(args) => routes::run(args).await,
         Command::Migrate(args) => migrate::run(args).await,
         Command::Backup(args) => backup::run(args).await,
         Command::Import(args) => import::run(args).await,
@@ -141,6 +153,7 @@ mod tests {
         for line in [
             "tidegate dev --listen 127.0.0.1:0 --data-dir x",
             "tidegate serve --config x.toml",
+            "tidegate serve --plugins-from store",
             "tidegate config check --config x.toml --json",
             "tidegate token new --name shop --role submit --role read",
             "tidegate keystore new --file k.json --passphrase-file p",
@@ -149,6 +162,16 @@ mod tests {
             "tidegate events list --type X --withdrawal 1",
             "tidegate events show 1",
             "tidegate events replay 1 --token t",
+            "tidegate plugin deploy ./p --canary 5% --canary-events 100 --plan --json",
+            "tidegate plugin deploy ./p --approve checked --wait 10s --idempotency-key k --token t",
+            "tidegate plugin history p --limit 5",
+            "tidegate plugin rollback p --to 3 --plan",
+            "tidegate plugin diff p --from 1 --to 2",
+            "tidegate plugin disable p --reason x",
+            "tidegate plugin enable p --reason x --plan",
+            "tidegate plugin approve p 3 --reason x",
+            "tidegate events failures --json",
+            "tidegate events replay --release 0123 --reason x",
             "tidegate plugin list --json --token t",
             "tidegate routes list --json",
             "tidegate routes pause A --reason x --token t",
@@ -175,6 +198,11 @@ mod tests {
             "tidegate token new --name shop",
             "tidegate withdrawals show",
             "tidegate events skip 1",
+            "tidegate events replay",
+            "tidegate events replay 1 --release 2",
+            "tidegate plugin deploy ./p --canary 101%",
+            "tidegate plugin deploy ./p --canary-events 5",
+            "tidegate plugin disable p",
         ] {
             let error = Cli::try_parse_from(line.split(' ')).err().map(|error| error.exit_code());
             assert_eq!(error, Some(2), "{line}");

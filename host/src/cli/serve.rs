@@ -11,7 +11,7 @@ use super::host_plugins::PluginsPlan;
 use super::logging::start_logging;
 use super::output::print;
 use super::store_args::store_of;
-use crate::api::Limits;
+use crate::api::{Limits, ReleaseRule};
 use crate::broker::{Broker, NatsBroker, NatsConfig, NatsStream};
 use crate::chain::{Asset, FeeCaps, NetworkConfig, Passphrase};
 
@@ -50,6 +50,11 @@ pub async fn run(args: ServeArgs) -> Result<(), CliError> {
             folder: &config.plugins.dir,
             cache: &config.plugins.cache_dir,
             drain: config.plugins.drain,
+            rule: ReleaseRule {
+                from_store: args.plugins_from.unwrap_or(config.plugins.from_store),
+                hold_widening: config.plugins.hold_widening,
+            },
+            prepare_within: config.plugins.prepare_timeout,
             trusted: config.plugins.require_signature,
         },
         networks,

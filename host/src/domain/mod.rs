@@ -5,6 +5,7 @@
 
 mod amount;
 mod breaker;
+mod canary;
 mod event;
 mod flow;
 mod id;
@@ -14,18 +15,22 @@ mod payment;
 mod quantity;
 mod rate;
 mod retry;
+mod rollout;
 mod withdrawal;
 
 pub use amount::{Amount, AmountError};
 pub use bigdecimal::num_bigint::BigUint;
 pub use breaker::{BreakerPolicy, BreakerState, BreakerStep, Permit, TargetAnswer};
+pub use canary::{
+    CanaryTallies, CanaryVerdict, Share, ShareError, Tally, is_untroubled, judge_canary,
+};
 pub use event::{EventState, EventStatus, Lease, NewEvent, OutboxEvent};
 pub use flow::{Flow, FlowError, withdrawal_payload};
 pub use id::{EventId, HostId, LeaseToken, WithdrawalId};
 pub use name::{Aggregate, EventType, NameError, Network, NetworkPattern, WITHDRAWAL, event_types};
 pub use outcome::{
     Consequence, Counters, Decision, FailureCode, FailureReason, Outcome, Receipt, Standing,
-    consequence_of_failure, decide,
+    consequence_of_failure, decide, decide_on_canary,
 };
 pub use payment::{
     NewSignedTransaction, Payment, SignedTransaction, SigningRefusal, SigningSituation,
@@ -34,6 +39,10 @@ pub use payment::{
 pub use quantity::{QuantityError, parse_duration, parse_size};
 pub use rate::{Granted, Rate, RateError, RateKey, RateKeyError};
 pub use retry::RetryPolicy;
+pub use rollout::{
+    CanaryPlan, HostStanding, HostVerdict, ReleaseName, ReleaseState, RolloutDecision,
+    RolloutFacts, decide_rollout,
+};
 pub use withdrawal::{
     IllegalTransition, Step, Transition, Withdrawal, WithdrawalRequest, WithdrawalState,
     WithdrawalStatus,

@@ -71,6 +71,9 @@ pub enum Decision {
     Defer { after: Duration },
     /// PROCESSING → RETRYING; nothing is counted.
     Postpone { after: Duration, reason: String, outcome_unknown: bool },
+    /// PROCESSING → RETRYING, due at once and on the old release: it failed on a canary. Nothing is
+    /// counted.
+    BackToLive { reason: String, outcome_unknown: bool },
     /// PROCESSING → FAILED; one attempt is counted.
     Fail(FailureReason),
 }
@@ -177,6 +180,23 @@ pub fn decide(outcome: Outcome, counters: Counters, policy: &RetryPolicy, roll: 
     }
 }
 
+/// The same for an attempt on a canary: what fails there is the old release's to do, and costs the
+/// event nothing.
+#[must_use]
+pub fn decide_on_canary(outcome: Outcome, counters: Counters, policy: &RetryPolicy) -> Decision {
+    let back = |reason, outcome_unknown| Decision::BackToLive { reason, outcome_unknown };
+    match outcome {
+        Outcome::Retry { reason, after: _ } | Outcome::Reject { reason } => back(reason, false),
+        Outcome::Unknown { reason } => back(reason, true),
+        Outcome::Defer { .. } if counters.deferrals >= policy.deferrals_max => {
+            back(format!("deferred {} times", counters.deferrals), false)
+        }
+        Outcome::Done(_) | Outcome::Defer { .. } | Outcome::Interrupted { .. } => {
+            decide(outcome, counters, policy, 0)
+        }
+    }
+}
+
 /// What follows for its withdrawal when an event is FAILED. The one place that says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Consequence {
@@ -268,6 +288,24 @@ mod tests {
         assert_eq!(of(&withdrawal, broadcast), Consequence::FailWithdrawalUnlessSigned);
         assert_eq!(of(&order, broadcast), Consequence::None);
         assert_eq!(of(&withdrawal, event_types::PARTNER_SYNC_REQUESTED), Consequence::None);
+    }
+
+    #[test]
+    fn what_fails_on_a_canary_costs_no_attempt_and_is_never_final() {
+        let counters = Counters { attempts: 2, deferrals: 2 };
+        let decided = |outcome| decide_on_canary(outcome, counters, &policy());
+        for outcome in [
+            retry(None),
+            Outcome::Reject { reason: "503".into() },
+            Outcome::Unknown { reason: "503".into() },
+        ] {
+            let outcome_unknown = matches!(outcome, Outcome::Unknown { .. });
+            let back = Decision::BackToLive { reason: "503".into(), outcome_unknown };
+            assert_eq!(decided(outcome), back);
+        }
+        let deferred = decided(Outcome::Defer { after: Duration::ZERO });
+        assert!(matches!(deferred, Decision::BackToLive { .. }), "{deferred:?}");
+        assert!(matches!(decided(Outcome::Done(Receipt::default())), Decision::Done(_)));
     }
 
     proptest! {

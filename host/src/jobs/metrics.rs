@@ -45,17 +45,20 @@ enum Verdict {
     Unknown,
     Defer,
     Interrupted,
+    /// It failed on a canary, and goes to the live release.
+    Canary,
     Failed,
     LeaseLost,
 }
 
 impl Verdict {
-    const ALL: [(Self, &'static str); 7] = [
+    const ALL: [(Self, &'static str); 8] = [
         (Self::Done, "done"),
         (Self::Retry, "retry"),
         (Self::Unknown, "unknown"),
         (Self::Defer, "defer"),
         (Self::Interrupted, "interrupted"),
+        (Self::Canary, "canary"),
         (Self::Failed, "failed"),
         (Self::LeaseLost, "lease_lost"),
     ];
@@ -63,6 +66,7 @@ impl Verdict {
     const fn of(settlement: &Settlement, settled: &Settled) -> Self {
         match settled {
             Settled::LeaseLost => Self::LeaseLost,
+            Settled::TransitionRefused(_) if settlement.attempt.on_canary => Self::Canary,
             Settled::TransitionRefused(_) => Self::Failed,
             Settled::Settled => match &settlement.decision {
                 Decision::Done(_) => Self::Done,
@@ -70,6 +74,7 @@ impl Verdict {
                 Decision::Retry { outcome_unknown: false, .. } => Self::Retry,
                 Decision::Defer { .. } => Self::Defer,
                 Decision::Postpone { .. } => Self::Interrupted,
+                Decision::BackToLive { .. } => Self::Canary,
                 Decision::Fail(_) => Self::Failed,
             },
         }
@@ -303,6 +308,7 @@ mod tests {
                 release_digest: String::new(),
                 started_at: Timestamp::UNIX_EPOCH,
                 duration: Duration::from_millis(250),
+                on_canary: false,
             },
         }
     }

@@ -11,6 +11,7 @@ mod cycle;
 mod dispatcher;
 mod failure;
 mod metrics;
+mod releases;
 mod retention;
 mod retry;
 #[cfg(test)]
@@ -22,5 +23,6 @@ pub use confirmation::ConfirmationJob;
 pub use dispatcher::{DispatchConfig, DispatcherJob};
 pub use failure::FailureJob;
 pub use metrics::Metrics;
+pub use releases::{Memory, ReleasesJob, ReleasesPass};
 pub use retention::{Retention, RetentionJob};
 pub use retry::RetryJob;

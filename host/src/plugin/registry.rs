@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
+use super::canary::Canaries;
 use super::release::{Release, ReleaseFacts};
 use super::routes::Routes;
 use super::slots::Slots;
@@ -19,6 +20,7 @@ const DRAIN: Duration = Duration::from_secs(60);
 
 /// The live releases by the name of their plugin, and their routes.
 pub struct Registry {
+    canaries: Canaries,
     drain: Duration,
     routes: RwLock<Arc<Routes>>,
     /// Whoever changes the routes holds it, so that changes come one after another.
@@ -60,6 +62,7 @@ impl Registry {
     #[must_use]
     pub fn new(routes: Routes) -> Self {
         let registry = Self {
+            canaries: Canaries::default(),
             drain: DRAIN,
             routes: RwLock::default(),
             book: Mutex::default(),
@@ -73,6 +76,12 @@ impl Registry {
     #[must_use]
     pub fn with_drain(self, drain: Duration) -> Self {
         Self { drain, ..self }
+    }
+
+    /// The releases that are tried on a share of the events.
+    #[must_use]
+    pub const fn canaries(&self) -> &Canaries {
+        &self.canaries
     }
 
     /// The routes of this moment. Who holds them keeps their releases alive.

@@ -113,7 +113,7 @@ fn overlap(a: &Option<NetworkPattern>, b: &Option<NetworkPattern>) -> bool {
     }
 }
 
-fn network_of(payload: &str) -> Option<Network> {
+pub(super) fn network_of(payload: &str) -> Option<Network> {
     #[derive(serde::Deserialize)]
     struct Selected {
         network: String,

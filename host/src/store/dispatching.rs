@@ -83,6 +83,8 @@ pub struct AttemptRecord {
     pub release_digest: String,
     pub started_at: Timestamp,
     pub duration: Duration,
+    /// Whether it was made on a canary: then nothing that goes wrong is the event's loss.
+    pub on_canary: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +94,7 @@ pub enum Settled {
     /// Another host holds the event by now, or it was settled: nothing was written.
     LeaseLost,
     /// The handler asked for a transition that the withdrawal's rules forbid: the event was
-    /// written as FAILED, for this reason, and the withdrawal left as it is.
+    /// written as FAILED, for this reason, and the withdrawal left as it is. If it was tried on a
+    /// canary, it is RETRYING instead, for the live release.
     TransitionRefused(FailureReason),
 }

@@ -29,6 +29,8 @@ mod operating;
 mod paying;
 mod plan;
 mod postgres;
+mod releases;
+mod releasing;
 mod repairing;
 mod retaining;
 mod row;
@@ -64,6 +66,11 @@ pub use open::{OpenError, PostgresUrl, StoreOptions, StoreUrl, StoreUrlError, op
 pub use operating::{OperateStore, counters};
 pub use paying::{Account, ChainStore, Conclude, Concluded, SignPayment, Signing, SigningRules};
 pub use postgres::Pooler;
+pub use releasing::{
+    Approved, BlameStore, DecisionKind, Deploy, Deployed, FAILURES_MAX, FailureGroup,
+    HOST_GONE_AFTER, PluginRelease, PluginStanding, ReleaseDecision, ReleaseNote, ReleaseStore,
+    ReplayFailed, RolledBack,
+};
 pub use repairing::{Cancelled, RepairStore, Skipped};
 pub use retaining::RetainStore;
 pub use views::{
@@ -85,6 +92,8 @@ pub trait Store:
     + RepairStore
     + LimitStore
     + BreakerStore
+    + ReleaseStore
+    + BlameStore
 {
 }
 
@@ -101,5 +110,7 @@ impl<T> Store for T where
         + RepairStore
         + LimitStore
         + BreakerStore
+        + ReleaseStore
+        + BlameStore
 {
 }

@@ -3,9 +3,12 @@
 //! A store locks and reads what a decision depends on ([`Facts`]), asks here what follows, and
 //! writes the answer. Nothing here does I/O.
 
+mod ends;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
+use self::ends::{again, check_follow_ups, failed};
 use super::writes::{
     EventUpdate, Facts, HistoryWrite, Hopeless, TransitionWrite, UnknownAfter, WithdrawalWrite,
     Writes, storable,
@@ -47,7 +50,10 @@ pub(super) fn withdrawal_of(settlement: &Settlement) -> Option<WithdrawalId> {
     let concerned = match &settlement.decision {
         Decision::Done(receipt) => receipt.standing.is_some(),
         Decision::Fail(_) => follows(&settlement.aggregate, &settlement.event_type).is_some(),
-        Decision::Retry { .. } | Decision::Defer { .. } | Decision::Postpone { .. } => false,
+        Decision::Retry { .. }
+        | Decision::Defer { .. }
+        | Decision::Postpone { .. }
+        | Decision::BackToLive { .. } => false,
     };
     concerned.then(|| settlement.aggregate.as_withdrawal()).flatten()
 }
@@ -192,6 +198,12 @@ impl<'f> Plan<'f> {
                 let update = EventUpdate { unknown, ..update };
                 again(update, after, HistoryKind::Interrupted, Some(&reason), attempt)
             }
+            Decision::BackToLive { reason, outcome_unknown } => {
+                let unknown =
+                    if outcome_unknown { UnknownAfter::Yes } else { UnknownAfter::AsBefore };
+                let update = EventUpdate { unknown, ..update };
+                again(update, Duration::ZERO, HistoryKind::Canary, Some(&reason), attempt)
+            }
             Decision::Fail(reason) => {
                 self.consequence(&aggregate, &event_type, &reason, cause);
                 let events = std::mem::take(&mut self.events);
@@ -225,6 +237,13 @@ impl<'f> Plan<'f> {
             None => Ok(()),
         });
         if let Err(text) = checked {
+            if attempt.on_canary {
+                // Where a handler says that it did it, the old release must look first.
+                let update = EventUpdate { unknown: UnknownAfter::Yes, ..update };
+                let back = again(update, Duration::ZERO, HistoryKind::Canary, Some(&text), attempt);
+                let reason = FailureReason { code: FailureCode::Rejected, text };
+                return Planned { answer: Settled::TransitionRefused(reason), ..back };
+            }
             let reason = FailureReason { code: FailureCode::Rejected, text };
             // The handler says that it did it, so a replay must not do it blindly again.
             let update = EventUpdate { unknown: UnknownAfter::Yes, ..update };
@@ -295,6 +314,7 @@ impl<'f> Plan<'f> {
                 release_digest: String::new(),
                 started_at: at,
                 duration: Duration::ZERO,
+                on_canary: false,
             },
         });
         Writes { history: history.collect(), ..self.into_writes() }
@@ -338,56 +358,4 @@ pub(super) fn broadcast_event(withdrawal: &Withdrawal) -> Option<NewEvent> {
     let event_type = event_types::BLOCKCHAIN_BROADCAST_REQUESTED.parse().ok()?;
     let payload = withdrawal_payload(withdrawal).to_string();
     Some(NewEvent::due_now(Aggregate::withdrawal(withdrawal.id), event_type, payload))
-}
-
-fn again(
-    update: EventUpdate,
-    after: Duration,
-    kind: HistoryKind,
-    reason: Option<&str>,
-    attempt: AttemptRecord,
-) -> Planned {
-    let last_error = reason.map(storable);
-    let reason =
-        last_error.clone().unwrap_or_else(|| format!("not ready for {} ms", after.as_millis()));
-    let history = Some(HistoryWrite { event: update.lease.event, kind, reason, attempt });
-    let update = EventUpdate { last_error, retry_after: Some(after), ..update };
-    Planned { update, answer: Settled::Settled, events: Vec::new(), history }
-}
-
-fn failed(
-    update: EventUpdate,
-    reason: &FailureReason,
-    events: Vec<NewEvent>,
-    attempt: AttemptRecord,
-    answer: Settled,
-) -> Planned {
-    let text = storable(&reason.text);
-    let history = Some(HistoryWrite {
-        event: update.lease.event,
-        kind: HistoryKind::Failed,
-        reason: text.clone(),
-        attempt,
-    });
-    let update = EventUpdate {
-        status: EventStatus::Failed,
-        attempts_added: 1,
-        last_error: Some(text),
-        failure_code: Some(reason.code),
-        ..update
-    };
-    Planned { update, answer, events, history }
-}
-
-/// A bad follow-up must fail its own event here: in the database it would fail the whole batch.
-fn check_follow_ups(aggregate: &Aggregate, follow_ups: &[NewEvent]) -> Result<(), String> {
-    for event in follow_ups {
-        if event.aggregate != *aggregate {
-            return Err(format!("its follow-up {} is about something else", event.event_type));
-        }
-        if serde_json::from_str::<serde::de::IgnoredAny>(&event.payload).is_err() {
-            return Err(format!("the payload of its follow-up {} is no JSON", event.event_type));
-        }
-    }
-    Ok(())
 }

@@ -59,7 +59,7 @@ pub(super) trait Columns {
 }
 
 /// Reads one row, and names it if it cannot be.
-fn named<R: Columns, T>(
+pub(super) fn named<R: Columns, T>(
     table: &'static str,
     key: &str,
     row: &R,
@@ -384,7 +384,7 @@ pub(super) fn field<T>(
     value.map_err(|what| StoreError::CorruptRow { table, row: "unnamed".to_owned(), what })
 }
 
-fn one_of<T: Copy>(
+pub(super) fn one_of<T: Copy>(
     all: &[T],
     as_str: impl Fn(T) -> &'static str,
     text: &str,

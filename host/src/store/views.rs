@@ -87,10 +87,12 @@ pub enum HistoryKind {
     Replayed,
     Skipped,
     Cancelled,
+    /// Tried on a canary, which failed: the old release does it.
+    Canary,
 }
 
 impl HistoryKind {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Retry,
         Self::Unknown,
         Self::Defer,
@@ -100,6 +102,7 @@ impl HistoryKind {
         Self::Replayed,
         Self::Skipped,
         Self::Cancelled,
+        Self::Canary,
     ];
 
     #[must_use]
@@ -114,6 +117,7 @@ impl HistoryKind {
             Self::Replayed => "replayed",
             Self::Skipped => "skipped",
             Self::Cancelled => "cancelled",
+            Self::Canary => "canary",
         }
     }
 }

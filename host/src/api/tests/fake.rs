@@ -28,6 +28,7 @@ pub(super) struct Rows {
     pub(super) transactions: Vec<SignedTransaction>,
     pub(super) backlog: Vec<TypeBacklog>,
     pub(super) rate_waits: HashMap<EventId, Bucket>,
+    pub(super) releases: Vec<PluginRelease>,
     controls: Vec<RouteControl>,
     answers: HashMap<(String, String), (String, Answer)>,
 }
@@ -439,5 +440,171 @@ impl WithdrawalJudge for FakeJudge {
             gate.acquire().await.unwrap().forget();
         }
         self.verdict.lock().unwrap().clone().map_or(Ok(()), Err)
+    }
+}
+
+#[async_trait]
+impl ReleaseStore for FakeStore {
+    async fn deploy(&self, request: Deploy) -> Result<Deployed, StoreError> {
+        self.works().await?;
+        let mut rows = self.rows.lock().unwrap();
+        let number = u32::try_from(rows.releases.len()).unwrap() + 1;
+        let held = request.hold.is_some();
+        let release = PluginRelease {
+            name: ReleaseName { plugin: request.plugin, number },
+            digest: request.digest,
+            manifest: request.manifest,
+            manifest_digest: request.manifest_digest,
+            signature: request.signature,
+            state: if held { ReleaseState::Held } else { ReleaseState::Preparing },
+            reason: request.hold,
+            canary: request.canary,
+            created_by: request.by,
+            created_at: Timestamp::UNIX_EPOCH,
+            state_at: Timestamp::UNIX_EPOCH,
+            state_age: Duration::ZERO,
+            live_at: None,
+        };
+        if let Some(same) = rows.releases.iter().find(|it| it.digest == release.digest) {
+            return Ok(Deployed::Already(same.clone()));
+        }
+        rows.releases.push(release.clone());
+        Ok(Deployed::Now(release))
+    }
+
+    async fn component(&self, _: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(None)
+    }
+
+    async fn plugins(&self) -> Result<Vec<PluginStanding>, StoreError> {
+        self.works().await?;
+        let rows = self.rows.lock().unwrap();
+        let of = |state: fn(ReleaseState) -> bool| {
+            rows.releases.iter().rev().find(|it| state(it.state)).cloned()
+        };
+        let standing = rows.releases.first().map(|first| PluginStanding {
+            plugin: first.name.plugin.clone(),
+            disabled: false,
+            reason: String::new(),
+            changed_by: String::new(),
+            changed_at: Timestamp::UNIX_EPOCH,
+            live: of(|state| state == ReleaseState::Live),
+            candidate: of(ReleaseState::is_candidate),
+        });
+        Ok(standing.into_iter().collect())
+    }
+
+    async fn plugin_release(
+        &self,
+        name: &ReleaseName,
+    ) -> Result<Option<PluginRelease>, StoreError> {
+        let rows = self.rows.lock().unwrap();
+        Ok(rows.releases.iter().find(|it| it.name == *name).cloned())
+    }
+
+    async fn release_history(
+        &self,
+        _: &str,
+        _: u32,
+    ) -> Result<(Vec<PluginRelease>, Vec<ReleaseDecision>), StoreError> {
+        let mut releases = self.rows.lock().unwrap().releases.clone();
+        releases.reverse();
+        Ok((releases, Vec::new()))
+    }
+
+    async fn check_in(&self, _: &HostId) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn check_out(&self, _: &HostId) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn report(&self, _: &HostId, _: &ReleaseName, _: &HostVerdict) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn standings(&self, _: &ReleaseName) -> Result<Vec<HostStanding>, StoreError> {
+        let no = HostVerdict::Rejected { reason: "no room".into() };
+        Ok(vec![HostStanding { host: "a".into(), verdict: Some(no) }])
+    }
+
+    async fn keep_tallies(
+        &self,
+        _: &HostId,
+        _: &ReleaseName,
+        _: &CanaryTallies,
+    ) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn tallies(&self, _: &ReleaseName) -> Result<CanaryTallies, StoreError> {
+        Ok(CanaryTallies::default())
+    }
+
+    async fn advance(&self, _: &ReleaseName, _: &RolloutDecision) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    async fn approve(
+        &self,
+        name: &ReleaseName,
+        _: ReleaseNote<'_>,
+    ) -> Result<Approved, StoreError> {
+        let mut rows = self.rows.lock().unwrap();
+        let Some(found) = rows.releases.iter_mut().find(|it| it.name == *name) else {
+            return Ok(Approved::NotFound);
+        };
+        if found.state != ReleaseState::Held {
+            return Ok(Approved::NotHeld(found.state));
+        }
+        found.state = ReleaseState::Preparing;
+        Ok(Approved::Now)
+    }
+
+    async fn roll_back(
+        &self,
+        _: &str,
+        to: Option<u32>,
+        _: ReleaseNote<'_>,
+    ) -> Result<RolledBack, StoreError> {
+        Ok(to.map_or(RolledBack::NothingBefore, RolledBack::To))
+    }
+
+    async fn set_disabled(
+        &self,
+        plugin: &str,
+        _: bool,
+        _: ReleaseNote<'_>,
+    ) -> Result<Option<bool>, StoreError> {
+        let rows = self.rows.lock().unwrap();
+        Ok(rows.releases.iter().any(|it| it.name.plugin == plugin).then_some(true))
+    }
+
+    fn release_wakeups(&self) -> tokio::sync::watch::Receiver<u64> {
+        tokio::sync::watch::channel(0).1
+    }
+}
+
+#[async_trait]
+impl BlameStore for FakeStore {
+    async fn failures(&self) -> Result<Vec<FailureGroup>, StoreError> {
+        self.works().await?;
+        Ok(vec![FailureGroup {
+            release_digest: Some("d".into()),
+            release: Some((ReleaseName { plugin: "p".into(), number: 7 }, ReleaseState::Live)),
+            event_type: "A".parse().unwrap(),
+            code: FailureCode::Rejected,
+            reason: "no".into(),
+            count: 3,
+            example: EventId::generate(),
+            first_at: Timestamp::UNIX_EPOCH,
+            last_at: Timestamp::UNIX_EPOCH,
+        }])
+    }
+
+    async fn replay_failed(&self, request: ReplayFailed<'_>) -> Result<u64, StoreError> {
+        self.works().await?;
+        Ok(if request.release_digest == "d" { u64::from(request.limit) } else { 0 })
     }
 }

@@ -8,6 +8,7 @@ mod idempotency;
 mod operations;
 mod plugins;
 mod problems;
+mod releases;
 mod routes;
 mod server;
 mod table;
@@ -78,6 +79,7 @@ fn host_with(limits: Limits) -> Host {
         token("submit", &[Role::Submit]),
         token("read", &[Role::Read]),
         token("operate", &[Role::Operate]),
+        token("deploy", &[Role::Deploy]),
     ])
     .unwrap();
     let nothing = crate::store::Backlog { read_at: std::time::Instant::now(), types: vec![] };
@@ -94,6 +96,9 @@ fn host_with(limits: Limits) -> Host {
         metrics: Arc::new(|| "tidegate_up 1\n".to_owned()),
         repair: store.clone(),
         rates: store.clone(),
+        releases: store.clone(),
+        releases_rule: ReleaseRule { from_store: true, hold_widening: true },
+        blame: store.clone(),
         ordered: Arc::new(FakeOrder),
         judge: judge.clone(),
         tokens,

@@ -31,6 +31,12 @@ pub struct PluginsConfig {
     pub dir: PathBuf,
     /// Precompiled artifacts. Trusted: only the host may write it.
     pub cache_dir: PathBuf,
+    /// Whether releases come from the store, and not from the folder.
+    pub from_store: bool,
+    /// Whether a release of the store that asks for more than the live one is held.
+    pub hold_widening: bool,
+    /// How long all hosts together have for a new release of the store.
+    pub prepare_timeout: Duration,
     /// How long a replaced release may go on with what it has in hand.
     pub drain: Duration,
     /// The public keys of minisign of which one must have signed each component; none is needed
@@ -172,10 +178,30 @@ pub(super) fn read_plugins(root: &mut Section<'_>) -> PluginsConfig {
         let why = "lies inside plugins.dir, where others may write: put it elsewhere";
         section.error("cache_dir", why);
     }
+    let from = section.parsed("from", |text| match text {
+        "folder" => Ok(false),
+        "store" => Ok(true),
+        other => Err(format!("{other:?} is no source: write \"folder\" or \"store\"")),
+    });
+    let widening = section.parsed("widening", |text| match text {
+        "hold" => Ok(true),
+        "allow" => Ok(false),
+        other => Err(format!("{other:?} is no rule: write \"hold\" or \"allow\"")),
+    });
+    let prepare_timeout =
+        section.duration("prepare_timeout", seconds(120), seconds(1)..=seconds(3_600));
     let drain = section.duration("drain", seconds(60), seconds(0)..=seconds(3_600));
     let require_signature = read_trusted_keys(&mut section);
     section.finish();
-    PluginsConfig { dir, cache_dir, drain, require_signature }
+    PluginsConfig {
+        dir,
+        cache_dir,
+        from_store: from.unwrap_or(false),
+        hold_widening: widening.unwrap_or(true),
+        prepare_timeout,
+        drain,
+        require_signature,
+    }
 }
 
 /// Each key is checked, so that one that is mistyped is told, and not one that signed nothing.

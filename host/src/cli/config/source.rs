@@ -13,7 +13,7 @@ use super::error::ConfigError;
 const PREFIX: &str = "TIDEGATE_";
 
 /// The keys that a variable can set.
-pub(super) const VARIABLES: [&str; 33] = [
+pub(super) const VARIABLES: [&str; 36] = [
     "listen",
     "http.body_max",
     "http.request_timeout",
@@ -28,6 +28,9 @@ pub(super) const VARIABLES: [&str; 33] = [
     "store.migrate",
     "plugins.dir",
     "plugins.cache_dir",
+    "plugins.from",
+    "plugins.widening",
+    "plugins.prepare_timeout",
     "plugins.drain",
     "dispatch.lease",
     "dispatch.poll",

@@ -84,6 +84,8 @@ async fn run_host(
             folder: &folder,
             cache: &data_dir.join("plugins-cache"),
             drain: Duration::from_secs(10),
+            rule: api::ReleaseRule::default(),
+            prepare_within: Duration::from_secs(60),
             trusted: None,
         },
         networks: vec![network(identity, stand_ins)?],

@@ -3,11 +3,13 @@
 mod folder;
 mod list;
 mod oci;
+mod releases;
 
 use clap::{Args, Subcommand};
 
 use super::client::ClientArgs;
 use super::error::CliError;
+use releases::ReleasesCommand;
 
 #[derive(Args)]
 pub(super) struct PluginArgs {
@@ -23,6 +25,8 @@ enum PluginCommand {
     Push(oci::PushArgs),
     /// Fetch a plugin from an OCI registry into a folder
     Pull(oci::PullArgs),
+    #[command(flatten)]
+    Releases(ReleasesCommand),
 }
 
 /// # Errors
@@ -32,5 +36,6 @@ pub(super) async fn run(args: PluginArgs) -> Result<(), CliError> {
         PluginCommand::List(args) => list::run(&args).await,
         PluginCommand::Push(args) => oci::push(args).await,
         PluginCommand::Pull(args) => oci::pull(args).await,
+        PluginCommand::Releases(command) => releases::run(command).await,
     }
 }

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::lane::Place;
 use super::{JOB, Shared};
-use crate::domain::{OutboxEvent, Outcome, Timestamp, decide};
+use crate::domain::{OutboxEvent, Outcome, Timestamp, decide, decide_on_canary};
 use crate::plugin::{Release, TargetReports};
 use crate::store::{AttemptRecord, LeaseRef, Settlement, counters};
 
@@ -17,6 +17,8 @@ pub(super) struct Attempt {
     pub(super) event: OutboxEvent,
     pub(super) lease: LeaseRef,
     pub(super) release: Arc<Release>,
+    /// Whether the release is one that is being tried.
+    pub(super) on_canary: bool,
     /// Cancelled if the lease is lost.
     pub(super) lost: CancellationToken,
     pub(super) settlements: mpsc::Sender<Settlement>,
@@ -71,7 +73,12 @@ impl Attempt {
     ) -> Settlement {
         let manifest = self.release.manifest();
         let roll = fastrand::u32(..);
-        let decision = decide(outcome, counters(&self.event), &manifest.retry, roll);
+        let counters = counters(&self.event);
+        let decision = if self.on_canary {
+            decide_on_canary(outcome, counters, &manifest.retry)
+        } else {
+            decide(outcome, counters, &manifest.retry, roll)
+        };
         Settlement {
             lease: self.lease,
             aggregate: self.event.aggregate.clone(),
@@ -83,6 +90,7 @@ impl Attempt {
                 release_digest: self.release.digest().to_owned(),
                 started_at,
                 duration,
+                on_canary: self.on_canary,
             },
         }
     }

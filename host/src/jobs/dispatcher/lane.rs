@@ -9,19 +9,17 @@ use tokio_util::task::TaskTracker;
 use super::attempt::Attempt;
 use super::breakers::Admission;
 use super::gate::Places;
+use super::gather::gather;
 use super::limits::{TypeLimits, TypeRate};
 use super::outrun::Outrun;
 use super::{JOB, Shared};
 use crate::domain::{Decision, EventState, EventType, OutboxEvent};
 use crate::jobs::cycle;
-use crate::plugin::{Release, Routes, Slot, Slots};
+use crate::plugin::{Release, Routes, Slot};
 use crate::store::{
     AttemptRecord, CLAIM_MAX, Claim, LeaseRef, LimitedClaim, Settlement, StoreError,
 };
 
-/// How long a lane waits for more free slots before it claims with those it has. Claims of half a
-/// batch cost the database a third less for each event than claims of a fifth.
-const GATHER: Duration = Duration::from_millis(5);
 /// The pause after events had to be given back.
 const GIVEN_BACK_PAUSE: Duration = Duration::from_millis(50);
 
@@ -314,7 +312,10 @@ impl Lane {
             return true;
         }
         let Some(place) = Self::place(chosen, claimed_for, places) else { return false };
-        self.start(event, lease, Arc::clone(chosen), place);
+        let canaries = self.shared.job.registry.canaries().current();
+        let canary = canaries.of(chosen, &event);
+        let release = canary.map_or(chosen, |canary| &canary.release);
+        self.start(event, lease, (Arc::clone(release), canary.is_some()), place);
         true
     }
 
@@ -372,40 +373,30 @@ impl Lane {
                 release_digest: String::new(),
                 started_at: std::time::SystemTime::now().into(),
                 duration: Duration::ZERO,
+                on_canary: false,
             },
         };
         // Fails only if the settler panicked: the lease runs out and the event is taken over.
         let _ = self.settlements.send(settlement).await;
     }
 
-    fn start(&self, event: OutboxEvent, lease: LeaseRef, release: Arc<Release>, place: Place) {
+    fn start(
+        &self,
+        event: OutboxEvent,
+        lease: LeaseRef,
+        (release, on_canary): (Arc<Release>, bool),
+        place: Place,
+    ) {
         let lost = self.shared.in_hand.add(lease);
         let attempt = Attempt {
             shared: Arc::clone(&self.shared),
             event,
             lease,
             release,
+            on_canary,
             lost,
             settlements: self.settlements.clone(),
         };
         self.attempts.spawn(attempt.run(place));
     }
-}
-
-/// The first place and, after a short wait, what else is free: half of a batch is worth it, for
-/// claims of one event each would be slow.
-async fn gather(slots: &Arc<Slots>, first: Slot, most: usize) -> Vec<Slot> {
-    let wanted = u32::try_from(most / 2).unwrap_or(1);
-    let mut taken = vec![first];
-    if wanted > 1
-        && let Ok(more) = tokio::time::timeout(GATHER, slots.acquire_many(wanted - 1)).await
-    {
-        taken.extend(more);
-    }
-    while taken.len() < most
-        && let Some(one) = slots.try_acquire()
-    {
-        taken.push(one);
-    }
-    taken
 }

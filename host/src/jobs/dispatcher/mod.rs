@@ -8,6 +8,7 @@
 mod attempt;
 mod breakers;
 mod gate;
+mod gather;
 mod in_hand;
 mod lane;
 mod limits;

@@ -74,6 +74,7 @@ async fn settle(shared: &Shared, batch: Vec<Settlement>) {
         match store.settle(batch.clone()).await {
             Ok(answers) => {
                 shared.job.metrics.settled(&batch, &answers);
+                count_for_canaries(shared, &batch, &answers);
                 for (settlement, settled) in batch.iter().zip(answers) {
                     report(settlement, settled);
                 }
@@ -104,6 +105,31 @@ async fn settle(shared: &Shared, batch: Vec<Settlement>) {
     shared.settled.send_modify(|batches| *batches += 1);
 }
 
+/// What each side of a canary is judged by: what came of events that nothing had gone wrong with
+/// before. A canary that is over counts nothing more.
+fn count_for_canaries(shared: &Shared, batch: &[Settlement], answers: &[Settled]) {
+    let canaries = shared.job.registry.canaries().current();
+    if canaries.is_empty() {
+        return;
+    }
+    for (Settlement { decision, attempt, .. }, settled) in batch.iter().zip(answers) {
+        let Some(canary) = canaries.of_plugin(&attempt.plugin) else { continue };
+        let succeeded = match (settled, decision) {
+            (Settled::LeaseLost, _) | (Settled::Settled, Decision::Postpone { .. }) => continue,
+            (Settled::Settled, Decision::Done(_) | Decision::Defer { .. }) => true,
+            (Settled::TransitionRefused(_), _)
+            | (
+                Settled::Settled,
+                Decision::Retry { .. } | Decision::BackToLive { .. } | Decision::Fail(_),
+            ) => false,
+        };
+        if attempt.number == 1 {
+            let digest = &attempt.release_digest;
+            canary.count(attempt.on_canary, digest, succeeded, attempt.duration);
+        }
+    }
+}
+
 fn report(settlement: &Settlement, settled: Settled) {
     let id: EventId = settlement.lease.event;
     let plugin = &settlement.attempt.plugin;
@@ -119,12 +145,18 @@ fn report(settlement: &Settlement, settled: Settled) {
             Decision::Postpone { reason, .. } => {
                 tracing::info!(event.id = %id, plugin.name = %plugin, %reason, "postponed");
             }
+            Decision::BackToLive { reason, .. } => {
+                tracing::info!(event.id = %id, plugin.name = %plugin, %reason, "failed on the canary; the live release does it");
+            }
             Decision::Fail(reason) => {
                 tracing::warn!(event.id = %id, plugin.name = %plugin, %reason, "an event is FAILED");
             }
         },
         Settled::LeaseLost => {
             tracing::warn!(event.id = %id, plugin.name = %plugin, "a verdict was not settled: the lease was lost");
+        }
+        Settled::TransitionRefused(reason) if settlement.attempt.on_canary => {
+            tracing::info!(event.id = %id, plugin.name = %plugin, %reason, "the canary's transition was refused; the live release does it");
         }
         Settled::TransitionRefused(reason) => {
             tracing::warn!(event.id = %id, plugin.name = %plugin, %reason, "an event is FAILED: its transition was refused");

@@ -236,6 +236,7 @@ fn a_settlement() -> Settlement {
             release_digest: String::new(),
             started_at: Timestamp::UNIX_EPOCH,
             duration: Duration::ZERO,
+            on_canary: false,
         },
     }
 }

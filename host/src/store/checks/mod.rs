@@ -131,6 +131,7 @@ pub(super) fn table_of(name: &str) -> &'static str {
         Some("nonce") => "withdrawal_nonces",
         Some("transaction") => "signed_transactions",
         Some("checkpoint") => "checkpoints",
+        Some("release") => "plugin_releases",
         _ => "outbox_events",
     }
 }
@@ -186,7 +187,7 @@ impl Dialect {
     }
 
     /// A point in time, so many microseconds from now.
-    fn at(self, micros: i64) -> String {
+    pub(super) fn at(self, micros: i64) -> String {
         match self {
             Self::Postgres => format!("(now() + {micros} * interval '1 microsecond')"),
             Self::Sqlite { now } => now.saturating_add(micros).to_string(),

@@ -107,4 +107,28 @@ pub(super) const WHOLES: &[Check] = &[
              WHERE NOT EXISTS (SELECT 1 FROM outbox_events AS e WHERE e.id = c.event_id)",
         ),
     },
+    Check {
+        name: "release-has-its-component",
+        sentence: "Every release of a plugin has its component, and its plugin",
+        needs: Needs::Nothing,
+        sql: Sql::Both(
+            "SELECT r.plugin || ' #' || CAST(r.number AS text), 'has no component, or no plugin' \
+             FROM plugin_releases AS r \
+             WHERE NOT EXISTS (SELECT 1 FROM component_artifacts AS c WHERE c.digest = r.digest) \
+             OR NOT EXISTS (SELECT 1 FROM plugins AS p WHERE p.plugin = r.plugin)",
+        ),
+    },
+    Check {
+        name: "release-live-once",
+        sentence: "A plugin has at most one live release, and at most one candidate",
+        needs: Needs::Nothing,
+        sql: Sql::Both(
+            "SELECT r.plugin, 'has ' || CAST(count(*) AS text) || ' live releases' \
+             FROM plugin_releases AS r WHERE r.state = 'LIVE' \
+             GROUP BY r.plugin HAVING count(*) > 1 UNION ALL \
+             SELECT r.plugin, 'has ' || CAST(count(*) AS text) || ' candidates' \
+             FROM plugin_releases AS r WHERE r.state IN ('HELD', 'PREPARING', 'CANARY') \
+             GROUP BY r.plugin HAVING count(*) > 1",
+        ),
+    },
 ];

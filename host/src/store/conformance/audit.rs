@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use super::chain::{conclude, registered, signed};
 use super::on_both_stores;
+use super::releases::deploy;
 use super::world::{BROADCAST, Db, MINUTE, SYNC, World, done, retry_after};
 use crate::domain::{
     Decision, FailureCode, FailureReason, Flow, Receipt, Standing, Transition, Withdrawal,
 };
-use crate::store::{Audit, AuditError, AuditRequest, OpenError, OrderedType, audit};
+use crate::store::{Audit, AuditError, AuditRequest, Deploy, OpenError, OrderedType, audit};
 
 on_both_stores!(
     a_world_that_is_whole_has_no_violation,
@@ -55,7 +56,8 @@ async fn unguard(world: &World) {
             for name in triggers {
                 world.execute(&format!("DROP TRIGGER {name}")).await.unwrap();
             }
-            world.execute("DROP INDEX outbox_events_key").await.unwrap();
+            let indexes = "DROP INDEX outbox_events_key; DROP INDEX plugin_releases_live";
+            world.execute(indexes).await.unwrap();
         }
         Db::Postgres(_) => {
             world
@@ -66,7 +68,7 @@ async fn unguard(world: &World) {
                      format('ALTER TABLE %s DROP CONSTRAINT %I', c.t, c.conname); END LOOP; END $$; \
                      DROP TRIGGER withdrawal_nonces_are_never_changed ON withdrawal_nonces; \
                      DROP TRIGGER signed_transactions_are_never_changed ON signed_transactions; \
-                     DROP INDEX outbox_events_key",
+                     DROP INDEX outbox_events_key, plugin_releases_live",
                 )
                 .await
                 .unwrap();
@@ -137,6 +139,7 @@ pub(super) async fn a_full_world(world: &World) -> Vec<Withdrawal> {
     for event in world.claim("ORDER_PAID", 10).await {
         world.settle_one(&event, done()).await;
     }
+    world.live(deploy("full", "one")).await;
     all.push(world.accept().await);
     world.claim("WITHDRAWAL_REQUESTED", 2).await;
     all
@@ -261,6 +264,7 @@ async fn every_planted_violation_is_named(world: &World) {
                 &format!("answer_location LIKE '%{failed}'"),
             ),
         ),
+        ("release-has-its-component", swap("plugin_releases", "digest", "'gone'", "number = 1")),
         ("nonce-used-once", swap("withdrawal_nonces", "nonce", "7", "nonce = 8")),
     ];
     let unique = match &world.db {
@@ -290,6 +294,7 @@ async fn every_planted_violation_is_named(world: &World) {
             "idempotency_keys" => "key",
             "withdrawal_nonces" => "withdrawal_id",
             "chain_accounts" => "address",
+            "plugin_releases" => "number",
             _ => "id",
         };
         let back = format!(
@@ -307,6 +312,9 @@ async fn a_key_that_is_used_twice_is_named(world: &World) {
         let withdrawal = world.accept().await;
         sign(world, &withdrawal).await;
     }
+    let first = world.live(deploy("p", "one")).await;
+    let second = Deploy { compared_with: Some(first.number), ..deploy("p", "two") };
+    world.live(second).await;
     unguard(world).await;
     let cases = [
         (
@@ -319,6 +327,7 @@ async fn a_key_that_is_used_twice_is_named(world: &World) {
             "UPDATE idempotency_keys SET answer_location = (SELECT answer_location \
              FROM idempotency_keys ORDER BY key LIMIT 1)",
         ),
+        ("release-live-once", "UPDATE plugin_releases SET state = 'LIVE', live_at = state_at"),
         ("transaction-nonce-of-one-withdrawal", "UPDATE signed_transactions SET nonce = 7"),
     ];
     for (check, sql) in cases {

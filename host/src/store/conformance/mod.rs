@@ -23,6 +23,7 @@ mod model;
 mod moving;
 mod opening;
 mod operate;
+mod releases;
 mod repair;
 mod retain;
 mod schema;

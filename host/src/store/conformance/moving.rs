@@ -20,6 +20,7 @@ impl Scene {
         a_full_world(&from).await;
         // What text and bytes can be, the last numbers of tables whose rows are gone, and a pause.
         let odd = "{\"a\\u0000\": \"tab\\there \\\\N ü 🦀\", \"n\": 1.50}";
+        let digest = "0".repeat(64);
         from.execute(&format!(
             "INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload, \
              last_error, detail) VALUES ('ORDER', 'back\\slash', 'ODD', '{odd}', \
@@ -28,6 +29,15 @@ impl Scene {
              SELECT id, x'00ff5c0a', 1700000000000001 FROM outbox_events LIMIT 1; \
              INSERT INTO route_controls VALUES ('ODD', 1, 'why', 'who', 1700000000123456); \
              INSERT INTO rate_buckets VALUES ('ODD', 'a', 'p7', 1700000000123456, 1); \
+             INSERT INTO component_artifacts VALUES ('{digest}', x'0061736d', 1700000000000001); \
+             INSERT INTO plugins VALUES ('p', 1, 'why', 'who', 1700000000000001); \
+             INSERT INTO plugin_releases VALUES ('p', 1, '{digest}', 'name: p', 'm', NULL, \
+             'LIVE', NULL, 500, 1000, 'k', 'who', 1700000000000001, 1700000000000002, 1700000000000003); \
+             INSERT INTO hosts VALUES ('h', 1700000000000001, 1700000000000002); \
+             INSERT INTO host_releases VALUES ('h', 'p', 1, 'live', NULL, 1700000000000001); \
+             INSERT INTO canary_tallies VALUES ('h', 'p', 1, 'canary', 2, 1, '1,1', 1700000000000001); \
+             INSERT INTO release_decisions (plugin, number, kind, reason, decided_by, decided_at) \
+             VALUES ('p', 1, 'live', '', 'who', 1700000000000001); \
              INSERT INTO rate_waiting SELECT id, 'ODD', 'a', 'p7', 1700000000000001 \
              FROM outbox_events LIMIT 1; \
              INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload) \

@@ -1,7 +1,7 @@
 use super::on_both_stores;
 use super::world::{Db, World};
-use crate::domain::{EventStatus, FailureCode, TransactionKind, WithdrawalStatus};
-use crate::store::{HistoryKind, postgres as pg, sqlite as lite};
+use crate::domain::{EventStatus, FailureCode, ReleaseState, TransactionKind, WithdrawalStatus};
+use crate::store::{DecisionKind, HistoryKind, postgres as pg, sqlite as lite};
 
 on_both_stores!(
     checks_say_what_the_enums_say,
@@ -42,6 +42,8 @@ async fn checks_say_what_the_enums_say(world: &World) {
         ("outbox_events", "status", EventStatus::ALL.map(EventStatus::as_str).to_vec()),
         ("outbox_events", "failure_code", FailureCode::ALL.map(FailureCode::as_str).to_vec()),
         ("outbox_attempts", "kind", HistoryKind::ALL.map(HistoryKind::as_str).to_vec()),
+        ("plugin_releases", "state", ReleaseState::ALL.map(ReleaseState::as_str).to_vec()),
+        ("release_decisions", "kind", DecisionKind::ALL.map(DecisionKind::as_str).to_vec()),
         ("withdrawals", "status", withdrawals()),
         ("withdrawal_transitions", "from_status", withdrawals()),
         ("withdrawal_transitions", "to_status", withdrawals()),

@@ -55,6 +55,8 @@ const TIMES: &[(&str, &[&str])] = &[
     ("idempotency_keys", &["created_at"]),
     ("rate_buckets", &["next_at"]),
     ("rate_waiting", &["due_at"]),
+    ("hosts", &["started_at", "seen_at"]),
+    ("plugin_releases", &["created_at", "state_at", "live_at"]),
     ("breakers", &["open_until", "probe_until", "changed_at"]),
     (
         "withdrawals",
@@ -328,6 +330,7 @@ pub(super) fn settlement(event: &OutboxEvent, decision: Decision) -> Settlement 
             release_digest: "abc".into(),
             started_at: now(),
             duration: Duration::from_millis(5),
+            on_canary: false,
         },
     }
 }

@@ -28,6 +28,7 @@ const SQLITE: &[Listed] = &[
     (5, "moves", include_str!("../../../../migrations/sqlite/0005_moves.sql")),
     (10, "limits", include_str!("../../../../migrations/sqlite/0010_limits.sql")),
     (11, "done_at", include_str!("../../../../migrations/sqlite/0011_done_at.sql")),
+    (12, "releases", include_str!("../../../../migrations/sqlite/0012_releases.sql")),
     (13, "breakers", include_str!("../../../../migrations/sqlite/0013_breakers.sql")),
 ];
 
@@ -39,6 +40,7 @@ const POSTGRES: &[Listed] = &[
     (5, "moves", include_str!("../../../../migrations/postgres/0005_moves.sql")),
     (10, "limits", include_str!("../../../../migrations/postgres/0010_limits.sql")),
     (11, "done_at", include_str!("../../../../migrations/postgres/0011_done_at.sql")),
+    (12, "releases", include_str!("../../../../migrations/postgres/0012_releases.sql")),
     (13, "breakers", include_str!("../../../../migrations/postgres/0013_breakers.sql")),
     (14, "queue", include_str!("../../../../migrations/postgres/0014_queue.sql")),
 ];

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::store::releases::RELEASES;
 use crate::store::wakeup::Wakeup;
 
 /// The channel that the outbox's trigger notifies.
@@ -33,12 +34,13 @@ pub(super) struct Listening {
 }
 
 impl Listening {
-    pub(super) fn start(options: PgConnectOptions, wakeup: Wakeup) -> Self {
+    /// `releases` is woken by those who changed one, and `wakeup` by everybody else.
+    pub(super) fn start(options: PgConnectOptions, wakeup: Wakeup, releases: Wakeup) -> Self {
         let stop = CancellationToken::new();
         let is_on = Arc::new(AtomicBool::new(false));
         let (stopped, on) = (stop.clone(), Arc::clone(&is_on));
         let task = tokio::spawn(async move {
-            stopped.run_until_cancelled(listen_for_ever(options, wakeup, &on)).await;
+            stopped.run_until_cancelled(listen_for_ever(options, &wakeup, &releases, &on)).await;
         });
         Self { stop, task: Mutex::new(Some(task)), is_on }
     }
@@ -69,9 +71,14 @@ impl Drop for Listening {
     }
 }
 
-async fn listen_for_ever(options: PgConnectOptions, wakeup: Wakeup, is_on: &AtomicBool) {
+async fn listen_for_ever(
+    options: PgConnectOptions,
+    wakeup: &Wakeup,
+    releases: &Wakeup,
+    is_on: &AtomicBool,
+) {
     loop {
-        let ended = listen(options.clone(), &wakeup, is_on).await;
+        let ended = listen(options.clone(), wakeup, releases, is_on).await;
         is_on.store(false, Ordering::Relaxed);
         if let Err(error) = ended {
             tracing::warn!(
@@ -87,6 +94,7 @@ async fn listen_for_ever(options: PgConnectOptions, wakeup: Wakeup, is_on: &Atom
 async fn listen(
     options: PgConnectOptions,
     wakeup: &Wakeup,
+    releases: &Wakeup,
     is_on: &AtomicBool,
 ) -> Result<(), sqlx::Error> {
     // A connection of its own: waiting in the pool would take one from those who work.
@@ -101,12 +109,20 @@ async fn listen(
     listener.listen(CHANNEL).await?;
     is_on.store(true, Ordering::Relaxed);
     wakeup.send();
+    releases.send();
     loop {
         match timeout(SILENCE_MAX, listener.try_recv()).await {
             // Also after none, which says that the connection was lost and is there again.
             Ok(received) => {
-                received?;
-                wakeup.send();
+                let received = received?;
+                let of_releases = received.as_ref().map(|hint| hint.payload() == RELEASES);
+                // After none, everything may have been missed.
+                if of_releases != Some(true) {
+                    wakeup.send();
+                }
+                if of_releases != Some(false) {
+                    releases.send();
+                }
             }
             Err(_) => match timeout(ANSWER_MAX, listener.execute("/* still there? */")).await {
                 Ok(answered) => {

@@ -21,6 +21,7 @@ mod maintain;
 mod migrations;
 mod operate;
 mod pooler;
+mod releases;
 mod repair;
 mod retain;
 mod row;
@@ -75,6 +76,8 @@ pub(super) struct Postgres {
     /// When events were last looked for that are leased and in no claim.
     searched_at: Mutex<Option<Instant>>,
     listening: Listening,
+    /// The hint that releases changed.
+    releases: Wakeup,
 }
 
 impl Postgres {
@@ -90,7 +93,7 @@ impl Postgres {
             pool.close().await;
             return Err(error);
         }
-        let wakeup = Wakeup::new();
+        let (wakeup, releases) = (Wakeup::new(), Wakeup::new());
         let listening = if has_pooler {
             tracing::info!(
                 "a connection pooler in transaction mode is between this host and the database: \
@@ -98,7 +101,7 @@ impl Postgres {
             );
             Listening::never()
         } else {
-            Listening::start(connect, wakeup.clone())
+            Listening::start(connect, wakeup.clone(), releases.clone())
         };
         let announcing = Announcing::start(pool.clone());
         let gathering = Gathering::start(ACCEPTS, accept::Together(pool.clone()));
@@ -112,6 +115,7 @@ impl Postgres {
             claims: Claims::default(),
             searched_at: Mutex::default(),
             listening,
+            releases,
         })
     }
 

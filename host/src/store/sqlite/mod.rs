@@ -18,6 +18,7 @@ mod log_size;
 mod maintain;
 mod moved;
 mod operate;
+mod releases;
 mod repair;
 mod retain;
 mod row;
@@ -70,6 +71,8 @@ pub(super) struct Sqlite {
     gathering: Gathering,
     flow: Arc<Flow>,
     wakeup: Wakeup,
+    /// The hint that releases changed.
+    releases: Wakeup,
 }
 
 impl Sqlite {
@@ -115,6 +118,7 @@ impl Sqlite {
             writer,
             flow: Arc::new(options.flow),
             wakeup: Wakeup::new(),
+            releases: Wakeup::new(),
         })
     }
 

@@ -441,6 +441,7 @@ fn settlement(held: &Held, ended: Ended) -> Settlement {
             release_digest: String::new(),
             started_at: Timestamp::UNIX_EPOCH,
             duration: Duration::ZERO,
+            on_canary: false,
         },
     }
 }

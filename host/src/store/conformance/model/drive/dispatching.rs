@@ -88,6 +88,7 @@ impl Run<'_> {
                 Decision::Retry { .. } => "settle retry",
                 Decision::Defer { .. } => "settle defer",
                 Decision::Postpone { .. } => "settle postpone",
+                Decision::BackToLive { .. } => "settle back to live",
                 Decision::Fail(_) => "settle fail",
             };
             self.same(what, &found, &expected)?;
@@ -131,6 +132,7 @@ impl Run<'_> {
             release_digest: "abc".into(),
             started_at: now(),
             duration: Duration::from_millis(5),
+            on_canary: false,
         };
         let (aggregate, event_type) = (taken.aggregate.clone(), taken.event_type.clone());
         (Settlement { lease: taken.lease, aggregate, event_type, decision, attempt }, wait)

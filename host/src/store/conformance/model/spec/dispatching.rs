@@ -132,6 +132,11 @@ impl Model {
                 event.last_error = Some(reason.clone());
                 event.tell(HistoryKind::Interrupted, number, reason);
             }
+            Decision::BackToLive { reason, outcome_unknown } => {
+                event.unknown |= *outcome_unknown;
+                event.last_error = Some(reason.clone());
+                event.tell(HistoryKind::Canary, number, reason);
+            }
             Decision::Done(_) | Decision::Fail(_) => unreachable!("settled above"),
         }
         Settled::Settled
