@@ -13,7 +13,7 @@ use super::error::ConfigError;
 const PREFIX: &str = "TIDEGATE_";
 
 /// The keys that a variable can set.
-pub(super) const VARIABLES: [&str; 33] = [
+pub(super) const VARIABLES: [&str; 36] = [
     "listen",
     "http.body_max",
     "http.request_timeout",

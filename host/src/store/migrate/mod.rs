@@ -28,6 +28,7 @@ const SQLITE: &[Listed] = &[
     (5, "moves", include_str!("../../../../migrations/sqlite/0005_moves.sql")),
     (10, "limits", include_str!("../../../../migrations/sqlite/0010_limits.sql")),
     (12, "releases", include_str!("../../../../migrations/sqlite/0012_releases.sql")),
+    (13, "breakers", include_str!("../../../../migrations/sqlite/0013_breakers.sql")),
 ];
 
 const POSTGRES: &[Listed] = &[
@@ -38,6 +39,7 @@ const POSTGRES: &[Listed] = &[
     (5, "moves", include_str!("../../../../migrations/postgres/0005_moves.sql")),
     (10, "limits", include_str!("../../../../migrations/postgres/0010_limits.sql")),
     (12, "releases", include_str!("../../../../migrations/postgres/0012_releases.sql")),
+    (13, "breakers", include_str!("../../../../migrations/postgres/0013_breakers.sql")),
 ];
 
 /// The first line of a migration that must not be one transaction.
