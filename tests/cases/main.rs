@@ -3,11 +3,13 @@
 
 mod bad_plugin;
 mod bad_requests;
+mod breaker;
 mod command_line;
 mod crashes;
 mod deploy;
 mod dev;
 mod faults;
+mod hostile;
 mod limits;
 mod many_at_once;
 mod oci;

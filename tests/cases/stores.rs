@@ -227,10 +227,10 @@ async fn an_upgrade_host_by_host_loses_nothing() {
     };
     let mut database = PgConnection::connect(&postgres.url).await.unwrap();
     for sql in [
-        "DROP INDEX CONCURRENTLY outbox_events_done_at",
+        "DROP INDEX CONCURRENTLY outbox_events_finished",
         "DROP INDEX CONCURRENTLY idempotency_keys_created_at",
         "DROP TABLE store_moves",
-        "DELETE FROM _sqlx_migrations WHERE version IN (4, 5)",
+        "DELETE FROM _sqlx_migrations WHERE version IN (4, 5, 14)",
     ] {
         sqlx::query(sql).execute(&mut database).await.unwrap();
     }

@@ -114,7 +114,7 @@ async fn change(
         store.let_breaker_go(&key, note).await?
     };
     let BreakerKey { plugin, target } = key;
-    tracing::warn!(plugin.name = %plugin, target, open, reason, by = caller.name, ?change, "a breaker is opened or closed by hand");
+    tracing::warn!(plugin.name = %plugin, breaker.target = %target, open, reason, by = caller.name, ?change, "a breaker is opened or closed by hand");
     let changed = change == ControlChange::Changed;
     Ok(Json(ChangedBreakerView { plugin, target, open, changed }))
 }

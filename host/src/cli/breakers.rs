@@ -58,7 +58,7 @@ async fn carry_out(
     json: bool,
 ) -> Result<(), CliError> {
     let body = json!({ "reason": change.reason }).to_string();
-    let path = ["breakers", &change.plugin, &change.target, verb];
+    let path: [&str; 4] = ["breakers", &change.plugin, &change.target, verb];
     let changed = client.post_json(&path, body, None).await?;
     if json {
         return print_json(&changed);

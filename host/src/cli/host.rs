@@ -23,7 +23,9 @@ use crate::jobs::{
     self, BacklogJob, BrokerMessaging, ChainSigner, ConfirmationJob, DispatcherJob, FailureJob,
     Metrics, Retention, RetentionJob, RetryJob, StoreCheckpoints,
 };
-use crate::plugin::{AuditFile, AuditLog, Outbound, SandboxEngine, SecretSource, Services};
+use crate::plugin::{
+    AuditFile, AuditLog, Outbound, Registry, SandboxEngine, SecretSource, Services,
+};
 use crate::store::{self, Backlog, Pooler, Store, StoreOptions, StoreUrl};
 
 /// How late a due retry may be. One statement over a partial index, so it may be asked often.
@@ -116,12 +118,7 @@ impl RunningHost {
             releases_rule: plan.plugins.rule,
             blame: Arc::clone(&store) as _,
             ordered: Arc::clone(&registry) as _,
-            judge: Arc::new(ChainJudge {
-                chains: Arc::clone(&chains),
-                registry: Arc::clone(&registry),
-                engine: engine.clone(),
-                broadcast: broadcast_type()?,
-            }),
+            judge: Arc::new(judge(&chains, &registry, &engine)?),
             tokens: plan.tokens,
             flow: plan.flow,
             limits,
@@ -222,6 +219,20 @@ async fn open_store(plan: &HostPlan<'_>) -> Result<Arc<dyn Store>, CliError> {
         tracing::warn!(%error, store = %plan.store, "waiting for the store, for up to {} s more", left.as_secs() + 1);
         tokio::time::sleep(STORE_RETRY.min(left)).await;
     }
+}
+
+/// What judges withdrawals before they are written: the plugin of their network.
+fn judge(
+    chains: &Arc<Chains>,
+    registry: &Arc<Registry>,
+    engine: &SandboxEngine,
+) -> Result<ChainJudge, CliError> {
+    Ok(ChainJudge {
+        chains: Arc::clone(chains),
+        registry: Arc::clone(registry),
+        engine: engine.clone(),
+        broadcast: broadcast_type()?,
+    })
 }
 
 async fn listen(at: SocketAddr) -> Result<(TcpListener, SocketAddr), CliError> {

@@ -34,9 +34,9 @@ pub(super) struct Aborted {
 
 impl Aborted {
     /// For this reason, and with what its host functions know by now.
-    pub(super) fn of(facts: &CallFacts, reason: String) -> Self {
+    pub(super) fn of(facts: &CallFacts, reason: &str) -> Self {
         Self {
-            reason: with_notes(facts, &reason),
+            reason: with_notes(facts, reason),
             outcome_unknown: facts.may_have_sent(),
             not_begun: false,
             store_away: facts.store_was_away(),

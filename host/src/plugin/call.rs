@@ -226,9 +226,10 @@ impl Release {
         let _place = engine.place(self.weight).await;
         let run = engine.turns().take(&self.account, self.run(engine, facts, export));
         // A panic in a host function must end this call, and not the host.
-        AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|_| {
-            Err(Aborted::of(facts, "the host panicked during the call".to_owned()))
-        })
+        AssertUnwindSafe(run)
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|_| Err(Aborted::of(facts, "the host panicked during the call")))
     }
 
     /// The call itself. The instance goes when it returns.
@@ -259,10 +260,10 @@ impl Release {
         let ended = match tokio::time::timeout(limits.timeout, run).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) if error.is::<PoolConcurrencyLimitError>() => Err(Aborted::not_begun()),
-            Ok(Err(error)) => Err(Aborted::of(facts, stop_reason(&store, &error))),
+            Ok(Err(error)) => Err(Aborted::of(facts, &stop_reason(&store, &error))),
             Err(_) => {
                 let limit = limits.timeout.as_millis();
-                Err(Aborted::of(facts, format!("time limit {limit}ms reached")))
+                Err(Aborted::of(facts, &format!("time limit {limit}ms reached")))
             }
         };
         log_printed(facts, &store);

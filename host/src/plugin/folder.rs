@@ -111,7 +111,9 @@ pub(super) fn plugin_folders(plugins: &Path) -> std::io::Result<Vec<PathBuf>> {
         let entry = entry?;
         let path = entry.path();
         let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
-        if !hidden && [MANIFEST, COMPONENT].iter().any(|name| path.join(name).exists()) {
+        // What may not be looked at may be there.
+        let holds = |name: &&str| path.join(name).try_exists().unwrap_or(true);
+        if !hidden && path.is_dir() && [MANIFEST, COMPONENT].iter().any(holds) {
             folders.push(path);
         }
     }

@@ -32,6 +32,32 @@ pub(super) struct EventUpdate {
     pub(super) retry_after: Option<Duration>,
 }
 
+impl EventUpdate {
+    /// Whether it says nothing but that an attempt did it. Most do: they differ only in the lease and
+    /// the release, and a statement that is told only those costs the database a fifth less.
+    pub(super) fn is_plainly_done(&self) -> bool {
+        let Self {
+            lease: _,
+            status,
+            attempts_added,
+            deferrals_added,
+            unknown,
+            last_error,
+            failure_code,
+            detail,
+            release_digest: _,
+            retry_after,
+        } = self;
+        *status == EventStatus::Done
+            && (*attempts_added, *deferrals_added) == (1, 0)
+            && *unknown == UnknownAfter::No
+            && last_error.is_none()
+            && failure_code.is_none()
+            && detail.is_none()
+            && retry_after.is_none()
+    }
+}
+
 /// Whether the handler must look, before it acts again, at what happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum UnknownAfter {

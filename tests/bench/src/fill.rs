@@ -70,7 +70,7 @@ async fn next_number(connection: &mut PgConnection) -> Fallible<u64> {
 fn postgres_insert(kind: Kind, first: u64, last: u64) -> String {
     let (columns, values) = match kind {
         Kind::Pending => ("", ""),
-        Kind::Finished => (", status, lease_token", ", 'DONE', 1"),
+        Kind::Finished => (", status, lease_token, done_at", ", 'DONE', 1, now()"),
     };
     // Three events a withdrawal, and ids in the order of creation, as UUID v7 are.
     let id = "('01890000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid";

@@ -11,12 +11,13 @@ pub(crate) const DISPATCH: &str = "\
 WITH claimed AS (UPDATE outbox_events SET status = 'PROCESSING', locked_by = 'floor', \
 locked_until = now() + interval '30 s', lease_token = lease_token + 1, updated_at = now() \
 WHERE id = ANY (ARRAY (SELECT id FROM outbox_events WHERE status = 'PENDING' \
+AND done_at IS NULL AND next_retry_at IS NULL AND failure_code IS NULL \
 AND event_type = 'NOOP' AND available_at <= now() ORDER BY available_at, id LIMIT :batch \
 FOR UPDATE SKIP LOCKED)) RETURNING id, lease_token, payload) \
 SELECT array_agg(id) AS ids, array_agg(lease_token) AS tokens, \
 string_agg(payload::text, ',') AS payloads FROM claimed \\gset
 UPDATE outbox_events AS e SET status = 'DONE', locked_by = NULL, locked_until = NULL, \
-updated_at = now() FROM unnest(:ids::uuid[], :tokens::bigint[]) AS s (id, token) \
+done_at = now(), updated_at = now() FROM unnest(:ids::uuid[], :tokens::bigint[]) AS s (id, token) \
 WHERE e.id = s.id AND e.lease_token = s.token AND e.status = 'PROCESSING';
 ";
 

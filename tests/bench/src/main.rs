@@ -16,6 +16,7 @@ mod fleet;
 mod floor;
 mod host;
 mod ingest;
+mod isolation;
 mod machine;
 mod options;
 mod outbound;

@@ -49,13 +49,18 @@ pub(crate) async fn calls_per_second(scene: &Scene, duration: Duration) -> Falli
 }
 
 pub(crate) fn event() -> Fallible<OutboxEvent> {
+    event_with(PAYLOAD)
+}
+
+/// A claimed event with this payload.
+pub(crate) fn event_with(payload: &str) -> Fallible<OutboxEvent> {
     let id = EventId::generate();
     let now = chrono::Utc::now();
     Ok(OutboxEvent {
         id,
         aggregate: Aggregate::withdrawal(tidegate::domain::WithdrawalId::generate()),
         event_type: EVENT_TYPE.parse()?,
-        payload: PAYLOAD.to_owned(),
+        payload: payload.to_owned(),
         idempotency_key: id.as_uuid(),
         state: EventState::Processing(Lease {
             locked_by: HostId::generate("bench"),

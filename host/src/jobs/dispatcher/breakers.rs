@@ -187,18 +187,18 @@ impl Breakers {
         let changed = match step {
             BreakerStep::Open(open_for) => {
                 let reason = reason_of(outcome);
-                tracing::warn!(job = JOB, plugin.name = %plugin, target, reason, "a breaker is open: the next attempt in {} ms; its events wait", open_for.as_millis());
+                tracing::warn!(job = JOB, plugin.name = %plugin, breaker.target = %target, reason, "a breaker is open: the next attempt in {} ms; its events wait", open_for.as_millis());
                 self.store.open_breaker(key, open_for, ControlNote { reason, by }).await
             }
             BreakerStep::Close => {
-                tracing::info!(job = JOB, plugin.name = %plugin, target, "a breaker is closed: its target answers again");
+                tracing::info!(job = JOB, plugin.name = %plugin, breaker.target = %target, "a breaker is closed: its target answers again");
                 let reason = "it answers again";
                 self.store.close_breaker(key, ControlNote { reason, by }).await
             }
         };
         if let Err(error) = changed {
             // This host knows; the others find out for themselves.
-            tracing::warn!(job = JOB, plugin.name = %plugin, target, %error, "a breaker was not written");
+            tracing::warn!(job = JOB, plugin.name = %plugin, breaker.target = %target, %error, "a breaker was not written");
         }
     }
 

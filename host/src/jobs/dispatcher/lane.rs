@@ -11,6 +11,7 @@ use super::breakers::Admission;
 use super::gate::Places;
 use super::gather::gather;
 use super::limits::{TypeLimits, TypeRate};
+use super::outrun::Outrun;
 use super::{JOB, Shared};
 use crate::domain::{Decision, EventState, EventType, OutboxEvent};
 use crate::jobs::cycle;
@@ -50,7 +51,9 @@ pub(super) struct Place {
 enum Pass {
     /// As many events as asked for: there may be more.
     Full,
-    /// Nothing more is due now.
+    /// Fewer than asked for: nothing more is due now.
+    Some,
+    /// Nothing at all was due.
     Empty,
     /// Nothing more may go now; in so long something that waits for its rate may.
     Limited(Duration),
@@ -79,7 +82,7 @@ impl Lane {
         let mut settled = shared.settled.subscribe();
         let mut changes = shared.job.registry.changes();
         let mut rates = None;
-        let mut failures = 0;
+        let (mut failures, mut outrun) = (0, Outrun::default());
         loop {
             // Seen before the claim, so that a hint that comes during it is not lost.
             wakeups.borrow_and_update();
@@ -87,6 +90,9 @@ impl Lane {
             changes.borrow_and_update();
             self.follow_rates(&mut rates).await;
             let Some(pass) = self.pass(&mut changes).await else { break };
+            if matches!(pass, Ok(Pass::Full | Pass::Some)) {
+                outrun.forget();
+            }
             let pause = match pass {
                 Ok(Pass::Full) => {
                     failures = 0;
@@ -99,7 +105,7 @@ impl Lane {
                     }
                     continue;
                 }
-                Ok(Pass::Empty) => {
+                Ok(Pass::Some | Pass::Empty) => {
                     failures = 0;
                     poll
                 }
@@ -124,11 +130,14 @@ impl Lane {
             };
             tokio::select! {
                 () = shared.stop.cancelled() => {}
-                _ = wakeups.changed() => shared.job.metrics.woken(),
+                _ = wakeups.changed() => {
+                    shared.job.metrics.woken();
+                    outrun.wait().await;
+                }
                 _ = settled.changed(), if self.waits_for_settled() => {}
                 // Another manifest may allow what the last one did not.
                 _ = changes.changed() => {}
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep(pause) => outrun.forget(),
             }
         }
         self.attempts.close();
@@ -255,6 +264,7 @@ impl Lane {
         job.metrics.claimed(&self.event_type, events.len());
         job.metrics.rate_limited(&self.event_type, put_aside);
         let full = more || events.len() >= limit as usize;
+        let is_empty = events.is_empty();
         // What has room and was not taken, because it is held, does not go at once.
         let next_in = next_in.filter(|wait| !wait.is_zero() || !events.is_empty());
         // Those of now: what was swapped during the claim holds for its events, too.
@@ -275,7 +285,8 @@ impl Lane {
         Ok(match next_in {
             _ if full => Pass::Full,
             Some(wait) => Pass::Limited(wait.max(LIMITED_PAUSE_MIN)),
-            None => Pass::Empty,
+            None if is_empty => Pass::Empty,
+            None => Pass::Some,
         })
     }
 

@@ -12,6 +12,7 @@ mod gather;
 mod in_hand;
 mod lane;
 mod limits;
+mod outrun;
 mod settler;
 #[cfg(test)]
 mod sharing_tests;

@@ -103,13 +103,16 @@ impl Watcher {
     /// that clash it is always the same one.
     async fn load(&mut self) -> std::io::Result<()> {
         let mut looks = scan(&self.plugins).await?;
-        let age = looks.iter().map(|(_, look)| look.age(SystemTime::now())).min();
+        let ages = looks.iter().filter_map(|(_, look)| Some(look.as_ref()?.age(SystemTime::now())));
+        let age = ages.min();
         if let Some(age) = age.filter(|age| *age < YOUNG) {
             tokio::time::sleep(YOUNG - age).await;
             looks = scan(&self.plugins).await?;
         }
         let now = Instant::now();
         for (folder, look) in looks {
+            // What cannot be looked at is told by the next pass.
+            let Some(look) = look else { continue };
             self.entries.insert(folder.clone(), Entry::new(Settling::tried(look.clone(), now)));
             self.start_try(folder, look);
         }
@@ -167,8 +170,16 @@ impl Watcher {
         let now = Instant::now();
         let there: BTreeSet<_> = looks.iter().map(|(folder, _)| folder.clone()).collect();
         for (folder, look) in looks {
+            let known = self.entries.get_mut(&folder);
+            let look = match (look, &known) {
+                (Some(look), _) => look,
+                // It is left as it was seen last.
+                (None, Some(_)) => continue,
+                // Operators are told that nothing is found there.
+                (None, None) => Look::default(),
+            };
             let writing = self.announcements.writing(&folder, &look);
-            match self.entries.get_mut(&folder) {
+            match known {
                 Some(entry) => {
                     entry.gone_at = None;
                     entry.settling.see(look, now, announced, writing);
@@ -344,16 +355,18 @@ fn retire(registry: &Registry, folder: &Path, why: &str) {
     }
 }
 
-/// Looks at every plugin's folder.
-async fn scan(plugins: &Path) -> std::io::Result<Vec<(PathBuf, Look)>> {
+/// Looks at every plugin's folder; none for one that cannot be looked at.
+async fn scan(plugins: &Path) -> std::io::Result<Vec<(PathBuf, Option<Look>)>> {
     let plugins = plugins.to_owned();
     // A network mount may take its time.
     let looked = tokio::task::spawn_blocking(move || {
         let mut looks = Vec::new();
         for folder in plugin_folders(&plugins)? {
-            // One that cannot be looked at is left as it was seen last.
-            if let Some(look) = Look::at(&folder)? {
-                looks.push((folder, look));
+            match Look::at(&folder) {
+                Ok(Some(look)) => looks.push((folder, Some(look))),
+                // Gone since.
+                Ok(None) => {}
+                Err(_) => looks.push((folder, None)),
             }
         }
         Ok(looks)

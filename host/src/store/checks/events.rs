@@ -18,6 +18,7 @@ pub(super) const CHECKS: &[Check] = &[
              OR (e.status = 'PROCESSING') <> (e.locked_by IS NOT NULL) \
              OR (e.status = 'PROCESSING') <> (e.locked_until IS NOT NULL) \
              OR (e.status = 'RETRYING') <> (e.next_retry_at IS NOT NULL) \
+             OR (e.status = 'DONE') <> (e.done_at IS NOT NULL) \
              OR (e.status <> 'FAILED' AND e.failure_code IS NOT NULL) \
              OR (e.status <> 'FAILED' AND e.skipped_at IS NOT NULL))",
         ),
@@ -122,7 +123,7 @@ pub(super) const CHECKS: &[Check] = &[
         sql: Sql::Both(
             "WITH ordered (event_type, among) AS (VALUES {ordered}), taken AS (\
              SELECT e.id, (SELECT CAST(o.id AS text) FROM outbox_events AS o \
-             WHERE o.status <> 'DONE' AND o.skipped_at IS NULL \
+             WHERE o.status <> 'DONE' AND o.done_at IS NULL AND o.skipped_at IS NULL \
              AND o.aggregate_id = e.aggregate_id AND o.position < e.position \
              AND o.aggregate_type = e.aggregate_type AND o.event_type IN \
              (SELECT among FROM ordered WHERE ordered.event_type = e.event_type) \
@@ -130,7 +131,7 @@ pub(super) const CHECKS: &[Check] = &[
              AND a.kind IN ('skipped', 'cancelled')) ORDER BY o.position LIMIT 1) AS open_one, \
              (SELECT CASE WHEN d.updated_at > e.updated_at AND e.status = 'DONE' \
              THEN CAST(d.id AS text) END FROM outbox_events AS d \
-             WHERE d.status = 'DONE' AND d.aggregate_id = e.aggregate_id \
+             WHERE d.status = 'DONE' AND d.done_at IS NOT NULL AND d.aggregate_id = e.aggregate_id \
              AND d.position < e.position AND d.aggregate_type = e.aggregate_type \
              AND d.event_type IN \
              (SELECT among FROM ordered WHERE ordered.event_type = e.event_type) \

@@ -93,11 +93,11 @@ pub(super) const CHECKS: &[Check] = &[
              ' and has no event BLOCKCHAIN_BROADCAST_REQUESTED' FROM withdrawals AS w \
              WHERE w.id > {from} AND w.id <= {to} AND w.status IN ('REQUESTED', 'BROADCASTED') \
              AND NOT EXISTS (SELECT 1 FROM outbox_events AS e \
-             WHERE e.aggregate_id = CAST(w.id AS text) AND e.status <> 'DONE' \
+             WHERE e.aggregate_id = CAST(w.id AS text) AND e.status <> 'DONE' AND e.done_at IS NULL \
              AND e.aggregate_type = 'WITHDRAWAL' \
              AND e.event_type = 'BLOCKCHAIN_BROADCAST_REQUESTED') \
              AND NOT EXISTS (SELECT 1 FROM outbox_events AS e \
-             WHERE e.aggregate_id = CAST(w.id AS text) AND e.status = 'DONE' \
+             WHERE e.aggregate_id = CAST(w.id AS text) AND e.status = 'DONE' AND e.done_at IS NOT NULL \
              AND e.aggregate_type = 'WITHDRAWAL' \
              AND e.event_type = 'BLOCKCHAIN_BROADCAST_REQUESTED') \
              AND NOT EXISTS (SELECT 1 FROM withdrawal_transitions AS t \
@@ -126,10 +126,10 @@ pub(super) const CHECKS: &[Check] = &[
              GROUP BY entered.id, flow.event_type), \
              counted AS (SELECT wanted.id, wanted.event_type, wanted.n, \
              (SELECT count(*) FROM outbox_events AS e \
-             WHERE e.aggregate_id = CAST(wanted.id AS text) AND e.status <> 'DONE' \
+             WHERE e.aggregate_id = CAST(wanted.id AS text) AND e.status <> 'DONE' AND e.done_at IS NULL \
              AND e.aggregate_type = 'WITHDRAWAL' AND e.event_type = wanted.event_type) \
              + (SELECT count(*) FROM outbox_events AS e \
-             WHERE e.aggregate_id = CAST(wanted.id AS text) AND e.status = 'DONE' \
+             WHERE e.aggregate_id = CAST(wanted.id AS text) AND e.status = 'DONE' AND e.done_at IS NOT NULL \
              AND e.aggregate_type = 'WITHDRAWAL' AND e.event_type = wanted.event_type) AS found \
              FROM wanted) \
              SELECT CAST(id AS text), 'has ' || CAST(found AS text) || ' of ' || \

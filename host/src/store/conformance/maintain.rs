@@ -11,6 +11,7 @@ on_both_stores!(
     a_promoted_event_queues_by_the_time_it_was_due,
     a_lost_lease_becomes_an_interruption_and_no_attempt,
     a_held_lease_is_not_taken_over,
+    a_lease_of_a_claim_that_is_settled_in_part_is_still_found_when_it_is_lost,
     an_event_that_loses_its_hosts_again_and_again_is_poison,
     an_event_past_its_time_fails_if_it_never_began,
     an_event_that_began_outlives_its_time,
@@ -84,6 +85,35 @@ async fn a_lost_lease_becomes_an_interruption_and_no_attempt(world: &World) {
     assert_eq!(history.entries[0].kind, HistoryKind::LeaseLost);
     assert_eq!(history.entries[0].reason, "host host-a was lost");
     assert_eq!(world.store.promote_due(10).await.unwrap(), 3);
+}
+
+async fn a_lease_of_a_claim_that_is_settled_in_part_is_still_found_when_it_is_lost(world: &World) {
+    // Postgres's first look is at the whole queue; the later ones are at what the claims name.
+    assert_eq!(world.store.take_over_lost_leases(10).await.unwrap(), 0);
+    for n in 0..3 {
+        world.insert("A", &n.to_string()).await;
+    }
+    let events = world.claim("A", 3).await;
+    world.settle_one(&events[0], done()).await;
+    world.age(MINUTE / 2).await;
+    let prolonged = world.store.extend(&[lease(&events[1])], MINUTE).await.unwrap();
+    assert_eq!(prolonged, [events[1].id]);
+    world.age(MINUTE * 2 / 3).await;
+    assert_eq!(world.store.take_over_lost_leases(10).await.unwrap(), 1);
+    assert_eq!(world.row(events[2].id).await.state.status(), EventStatus::Retrying);
+    world.age(MINUTE / 2).await;
+    assert_eq!(world.store.take_over_lost_leases(10).await.unwrap(), 1);
+    assert_eq!(world.row(events[1].id).await.state.status(), EventStatus::Retrying);
+    if let Db::Postgres(_) = &world.db {
+        assert_eq!(world.count("outbox_claims").await, 0, "nothing is in hand");
+        for n in 3..6 {
+            world.insert("A", &n.to_string()).await;
+            let event = world.claim_one("A").await;
+            assert_eq!(world.claim("A", 10).await, []);
+            world.settle_one(&event, done()).await;
+        }
+        assert_eq!(world.count("outbox_claims").await, 1, "each is written over the last");
+    }
 }
 
 async fn a_held_lease_is_not_taken_over(world: &World) {

@@ -6,8 +6,10 @@ use sqlx::{Connection, PgConnection, Row};
 
 use super::on_both_stores;
 use super::world::{Db, World};
+use crate::domain::HostId;
+use crate::store::open::PostgresUrl;
 use crate::store::{
-    MigrationState, OpenError, StoreOptions, StoreUrl, migrate, migration_status, open,
+    Claim, MigrationState, OpenError, StoreOptions, StoreUrl, migrate, migration_status, open,
 };
 
 on_both_stores!(
@@ -97,6 +99,16 @@ async fn before_retention() -> Option<(StoreUrl, PgConnection)> {
     Some((text.parse().unwrap(), connection))
 }
 
+/// The first migration that brings the indexes of the queue.
+const QUEUE: i64 = 11;
+
+async fn migrate_below(url: &PostgresUrl, version: i64) -> Vec<i64> {
+    let mut connection = crate::store::postgres::connect_alone(url).await.unwrap();
+    let early: Vec<_> =
+        migrate::postgres().into_iter().filter(|one| one.version < version).collect();
+    migrate::postgres::run(&mut connection, &early).await.unwrap()
+}
+
 const ROWS: u32 = 300_000;
 
 async fn fill(connection: &mut PgConnection) {
@@ -120,8 +132,10 @@ async fn an_index_on_a_big_table_is_built_beside_those_who_write() {
     let StoreUrl::Postgres(postgres) = &url else { panic!() };
     let mut writer = crate::store::postgres::connect_alone(postgres).await.unwrap();
     // Two at once: the second waits for the first without being in its way.
-    let migrating =
-        [url.clone(), url.clone()].map(|url| tokio::spawn(async move { migrate(&url).await }));
+    let migrating = [(), ()].map(|()| {
+        let postgres = postgres.clone();
+        tokio::spawn(async move { migrate_below(&postgres, QUEUE).await })
+    });
     let (mut written, mut building) = (0, 0);
     while !migrating.iter().all(tokio::task::JoinHandle::is_finished) {
         let locks = sqlx::query(LOCKS).fetch_all(&mut writer).await.unwrap();
@@ -143,10 +157,9 @@ async fn an_index_on_a_big_table_is_built_beside_those_who_write() {
     }
     let mut applied = Vec::new();
     for task in migrating {
-        applied.extend(task.await.unwrap().unwrap());
+        applied.extend(task.await.unwrap());
     }
-    assert_eq!(applied[..2], [4, 5], "by one of them: {applied:?}");
-    assert_eq!(applied.len(), migrate::postgres().len() - 3);
+    assert_eq!(applied, [4, 5, 10], "by one of them");
     assert!(written > 0 && building > 0, "it was seen at work: {written}, {building}");
     let valid: bool = sqlx::query_scalar(
         "SELECT indisvalid FROM pg_index WHERE indexrelid = 'outbox_events_done_at'::regclass",
@@ -174,7 +187,8 @@ async fn an_index_whose_building_was_interrupted_is_built_again() {
                  WHERE indexrelid = 'outbox_events_done_at'::regclass";
     let before = sqlx::query(state).fetch_one(&mut connection).await.unwrap();
     assert!(!before.get::<bool, _>(0));
-    migrate(&url).await.unwrap();
+    let StoreUrl::Postgres(postgres) = &url else { panic!() };
+    migrate_below(postgres, QUEUE).await;
     let after = sqlx::query(state).fetch_one(&mut connection).await.unwrap();
     assert_eq!((after.get(0), after.get(1)), (true, false));
 }
@@ -244,4 +258,89 @@ async fn exercise(world: &World) -> usize {
     world.store.event(event.id).await.unwrap().unwrap();
     world.store.payment(withdrawal.id).await.unwrap().unwrap();
     timeline.events.len() + timeline.transactions.len()
+}
+
+/// The statements of the binary before the queue's indexes, shortened to what they write.
+const CLAIM_BEFORE: &str = "UPDATE outbox_events SET status = 'PROCESSING', locked_by = 'before', \
+    locked_until = now() + interval '1 minute', lease_token = lease_token + 1, updated_at = now() \
+    WHERE id = ANY (ARRAY (SELECT id FROM outbox_events WHERE status = 'PENDING' \
+    AND event_type = 'A' ORDER BY available_at, id LIMIT 3 FOR UPDATE SKIP LOCKED)) RETURNING id";
+const SETTLE_BEFORE: &str = "UPDATE outbox_events SET status = 'DONE', locked_by = NULL, \
+    locked_until = NULL, updated_at = now() WHERE id = $1 AND locked_by = 'before'";
+
+/// Events that say they are done at a time, and are not; or the other way round.
+const WRONG: &str = "outbox_events WHERE (status = 'DONE') <> (done_at IS NOT NULL)";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_from_before_the_queue_loses_nothing_beside_it() {
+    let Some((url, mut before)) = before_retention().await else { return };
+    let StoreUrl::Postgres(postgres) = &url else { panic!() };
+    migrate_below(postgres, QUEUE).await;
+    fill(&mut before).await;
+    for sql in [
+        "INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload) \
+         SELECT 'ORDER', i, 'A', '{}' FROM generate_series(1, 5000) AS i",
+        "INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload, status, \
+         next_retry_at) VALUES ('ORDER', 'r', 'A', '{}', 'RETRYING', now() - interval '1 s')",
+        CLAIM_BEFORE,
+    ] {
+        sqlx::query(sql).execute(&mut before).await.unwrap();
+    }
+
+    // It goes on while another migrates; nobody waits for longer than a second.
+    sqlx::query("SET lock_timeout = '1s'").execute(&mut before).await.unwrap();
+    let migrating = tokio::spawn({
+        let url = url.clone();
+        async move { migrate(&url).await }
+    });
+    let mut claims = 0;
+    while !migrating.is_finished() && claims < 500 {
+        let taken: Vec<uuid::Uuid> =
+            sqlx::query_scalar(CLAIM_BEFORE).fetch_all(&mut before).await.unwrap();
+        claims += 1;
+        for id in taken {
+            sqlx::query(SETTLE_BEFORE).bind(id).execute(&mut before).await.unwrap();
+        }
+    }
+    migrating.await.unwrap().unwrap();
+    let count = async |what: &str, connection: &mut PgConnection| -> i64 {
+        let sql = format!("SELECT count(*) FROM {what}");
+        sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(connection).await.unwrap()
+    };
+    assert_eq!(count(WRONG, &mut before).await, 0);
+
+    // Beside the new one: what it finishes is finished, and what it leaves is taken over.
+    let taken: Vec<uuid::Uuid> =
+        sqlx::query_scalar(CLAIM_BEFORE).fetch_all(&mut before).await.unwrap();
+    sqlx::query(SETTLE_BEFORE).bind(taken[0]).execute(&mut before).await.unwrap();
+    assert_eq!(count(WRONG, &mut before).await, 0);
+    let by_hand = "UPDATE outbox_events SET status = 'PENDING' WHERE id = $1";
+    sqlx::query(by_hand).bind(taken[0]).execute(&mut before).await.unwrap();
+    assert_eq!(count(WRONG, &mut before).await, 0, "and what a hand takes back is open again");
+    let age = "UPDATE outbox_events SET locked_until = now() - interval '1 s' \
+               WHERE locked_by = 'before'";
+    sqlx::query(age).execute(&mut before).await.unwrap();
+    let store = open(&url, StoreOptions::default()).await.unwrap();
+    let left = count("outbox_events WHERE status = 'PROCESSING'", &mut before).await;
+    assert_eq!(left, 3 + 2);
+    assert_eq!(store.take_over_lost_leases(1_000).await.unwrap(), 5);
+    assert_eq!(store.promote_due(1_000).await.unwrap(), 6);
+    let open_ones = count("outbox_events WHERE status <> 'DONE'", &mut before).await;
+    let request = Claim {
+        host: &HostId::from_text("after".into()),
+        event_type: &"A".parse().unwrap(),
+        limit: 1_000,
+        lease_for: Duration::from_secs(60),
+        ordered_among: &[],
+    };
+    let mut found = 0;
+    loop {
+        let claimed = store.claim(request).await.unwrap().len();
+        found += claimed;
+        if claimed == 0 {
+            break;
+        }
+    }
+    assert_eq!(i64::try_from(found).unwrap(), open_ones);
+    store.close().await;
 }

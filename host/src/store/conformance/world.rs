@@ -33,6 +33,10 @@ pub(super) enum Db {
     Postgres(PgPool),
 }
 
+/// Stored times that only Postgres has.
+const TIMES_ON_POSTGRES: &[(&str, &[&str])] =
+    &[("outbox_events", &["done_at"]), ("outbox_claims", &["leased_until"])];
+
 /// Every stored time.
 const TIMES: &[(&str, &[&str])] = &[
     (
@@ -133,8 +137,8 @@ impl World {
     pub(super) async fn age(&self, by: Duration) {
         let micros = by.as_micros();
         let mut sql = String::new();
-        let shift = |sql: &mut String, by: &str| {
-            for (table, columns) in TIMES {
+        let shift = |sql: &mut String, by: &str, more: &[(&str, &[&str])]| {
+            for (table, columns) in TIMES.iter().chain(more) {
                 let sets: Vec<_> = columns.iter().map(|c| format!("{c} = {c} - {by}")).collect();
                 sql.push_str(&format!("UPDATE {table} SET {};", sets.join(", ")));
             }
@@ -146,12 +150,13 @@ impl World {
                     .texts(&format!("SELECT sql FROM sqlite_schema WHERE name = '{guard}'"))
                     .await;
                 sql.push_str(&format!("BEGIN IMMEDIATE; DROP TRIGGER IF EXISTS {guard};"));
-                shift(&mut sql, &micros.to_string());
+                shift(&mut sql, &micros.to_string(), &[]);
                 sql.push_str(&format!("{}; COMMIT;", again.concat()));
             }
             Db::Postgres(_) => {
                 sql.push_str("BEGIN; SET LOCAL session_replication_role = replica;");
-                shift(&mut sql, &format!("interval '{micros} microseconds'"));
+                let by = format!("interval '{micros} microseconds'");
+                shift(&mut sql, &by, TIMES_ON_POSTGRES);
                 sql.push_str("COMMIT;");
             }
         }

@@ -164,11 +164,18 @@ async fn build_indexes(
     record(connection, migration).await
 }
 
-/// The statements of a text whose comments are whole lines.
+/// The statements of a text whose comments are whole lines. What stands between two `$$` is a part of
+/// one, with all its semicolons.
 pub(super) fn statements(sql: &str) -> Vec<String> {
     let code: Vec<_> = sql.lines().filter(|line| !line.trim_start().starts_with("--")).collect();
     let code = code.join("\n");
-    code.split(';').map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned).collect()
+    let pieces = code.split("$$").enumerate().map(|(n, piece)| match n % 2 {
+        0 => piece.to_owned(),
+        _ => piece.replace(';', "\0"),
+    });
+    let code = pieces.collect::<Vec<_>>().join("$$");
+    let texts = code.split(';').map(|text| text.trim().replace('\0', ";"));
+    texts.filter(|text| !text.is_empty()).collect()
 }
 
 /// The name of the index that a statement builds beside those who write.

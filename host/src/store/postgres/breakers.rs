@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::Postgres;
 use crate::store::error::Doing;
-use crate::store::writes::storable;
+use crate::store::writes::{micros, storable};
 use crate::store::{
     Breaker, BreakerKey, BreakerStore, ControlChange, ControlNote, StoreError, row,
 };
@@ -140,10 +140,6 @@ impl Postgres {
         }
         Ok(change)
     }
-}
-
-fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
 fn change(rows: u64) -> ControlChange {

@@ -184,9 +184,9 @@ async fn traceparent_of(
 ) -> Result<Option<String>, StoreError> {
     let found: Option<Option<String>> = sqlx::query_scalar(
         "SELECT traceparent::text FROM ((SELECT traceparent, position FROM outbox_events \
-         WHERE aggregate_id = $1 AND status <> 'DONE' AND aggregate_type = 'WITHDRAWAL' \
+         WHERE aggregate_id = $1 AND done_at IS NULL AND aggregate_type = 'WITHDRAWAL' \
          ORDER BY position LIMIT 1) UNION ALL (SELECT traceparent, position FROM outbox_events \
-         WHERE aggregate_id = $1 AND status = 'DONE' AND aggregate_type = 'WITHDRAWAL' \
+         WHERE aggregate_id = $1 AND done_at IS NOT NULL AND aggregate_type = 'WITHDRAWAL' \
          ORDER BY position LIMIT 1)) AS first ORDER BY position LIMIT 1",
     )
     .bind(id.to_string())
@@ -204,11 +204,11 @@ async fn held_back(
 ) -> Result<bool, StoreError> {
     sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM outbox_events WHERE aggregate_id = $1 \
-         AND status <> 'DONE' AND aggregate_type = 'WITHDRAWAL' \
+         AND done_at IS NULL AND aggregate_type = 'WITHDRAWAL' \
          AND event_type = 'BLOCKCHAIN_BROADCAST_REQUESTED' \
          AND (status <> 'FAILED' OR created_at > now() - $2 * interval '1 microsecond')) \
          OR EXISTS (SELECT 1 FROM outbox_events WHERE aggregate_id = $1 \
-         AND status = 'DONE' AND aggregate_type = 'WITHDRAWAL' \
+         AND done_at IS NOT NULL AND aggregate_type = 'WITHDRAWAL' \
          AND event_type = 'BLOCKCHAIN_BROADCAST_REQUESTED' \
          AND created_at > now() - $2 * interval '1 microsecond')",
     )

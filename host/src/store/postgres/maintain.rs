@@ -37,24 +37,7 @@ impl MaintainStore for Postgres {
     }
 
     async fn take_over_lost_leases(&self, limit: u32) -> Result<u64, StoreError> {
-        let taken = sqlx::query(
-            "WITH lost AS MATERIALIZED (SELECT id, locked_by, updated_at FROM outbox_events \
-             WHERE status = 'PROCESSING' AND locked_until <= now() LIMIT $1 \
-             FOR UPDATE SKIP LOCKED), \
-             taken AS (UPDATE outbox_events AS e SET status = 'RETRYING', \
-             next_retry_at = now(), locked_by = NULL, locked_until = NULL, \
-             interruption_count = e.interruption_count + 1, outcome_unknown = true, \
-             last_error = 'lease lost', updated_at = now() FROM lost WHERE e.id = lost.id \
-             RETURNING e.id, e.attempt_count, lost.locked_by, lost.updated_at AS claimed_at) \
-             INSERT INTO outbox_attempts (event_id, kind, attempt, reason, started_at, ended_at) \
-             SELECT id, 'lease lost', attempt_count + 1, 'host ' || locked_by || ' was lost', \
-             claimed_at, now() FROM taken",
-        )
-        .bind(i64::from(limit))
-        .execute(&self.pool)
-        .await
-        .doing("take over lost leases")?;
-        Ok(taken.rows_affected())
+        self.pool.limited(super::leases::DOING, self.take_over(limit)).await
     }
 
     async fn fail_hopeless(
@@ -94,6 +77,7 @@ async fn hopeless(
         "SELECT ",
         event_columns!(),
         ", 'poison' AS code FROM outbox_events WHERE status IN ('PENDING', 'RETRYING') \
+         AND done_at IS NULL AND failure_code IS NULL \
          AND interruption_count > 0 AND interruption_count >= $1 LIMIT $2 FOR UPDATE SKIP LOCKED"
     ))
     .bind(i64::from(interruptions_max))
@@ -106,7 +90,7 @@ async fn hopeless(
         "SELECT ",
         event_columns!(),
         ", 'expired' AS code FROM outbox_events WHERE status IN ('PENDING', 'RETRYING') \
-         AND valid_until IS NOT NULL AND valid_until <= now() AND NOT outcome_unknown \
+         AND done_at IS NULL AND failure_code IS NULL AND valid_until IS NOT NULL AND valid_until <= now() AND NOT outcome_unknown \
          AND attempt_count + deferral_count + interruption_count = 0 \
          LIMIT $1 FOR UPDATE SKIP LOCKED"
     ))

@@ -11,8 +11,10 @@ mod breakers;
 mod chain;
 mod checkpoints;
 mod claim;
+mod claims;
 mod connections;
 mod control;
+mod leases;
 mod limits;
 mod listen;
 mod maintain;
@@ -31,14 +33,15 @@ mod write;
 use std::collections::HashMap;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 
 use self::announce::Announcing;
-use self::claim::Mark;
 #[cfg(test)]
-pub(super) use self::claim::{BY_KEY, CLAIM, CLAIM_IN_ORDER};
+pub(super) use self::claim::{BY_KEY, CLAIM, CLAIM_BEHIND_MARK, CLAIM_IN_ORDER};
+use self::claims::Claims;
 use self::connections::{ACQUIRE_TIMEOUT, Connections};
 #[cfg(test)]
 pub(super) use self::limits::DUE;
@@ -49,7 +52,7 @@ pub use self::pooler::Pooler;
 #[cfg(test)]
 pub(super) use self::retain::DELETE_FINISHED;
 #[cfg(test)]
-pub(super) use self::settle::SETTLE;
+pub(super) use self::settle::{SETTLE, SETTLE_DONE};
 pub(super) use self::snapshot::PostgresSnapshot;
 use super::StoreError;
 use super::gather::Gathering;
@@ -67,7 +70,11 @@ pub(super) struct Postgres {
     wakeup: Wakeup,
     announcing: Announcing,
     gathering: Gathering,
-    marks: Mutex<HashMap<EventType, Mark>>,
+    /// When a claim of a type last looked from the very start.
+    looked_at: Mutex<HashMap<EventType, Instant>>,
+    claims: Claims,
+    /// When events were last looked for that are leased and in no claim.
+    searched_at: Mutex<Option<Instant>>,
     listening: Listening,
     /// The hint that releases changed.
     releases: Wakeup,
@@ -104,7 +111,9 @@ impl Postgres {
             wakeup,
             announcing,
             gathering,
-            marks: Mutex::default(),
+            looked_at: Mutex::default(),
+            claims: Claims::default(),
+            searched_at: Mutex::default(),
             listening,
             releases,
         })

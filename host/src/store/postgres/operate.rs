@@ -8,7 +8,7 @@ use sqlx::{Postgres as Driver, QueryBuilder};
 use uuid::Uuid;
 
 use super::Postgres;
-use super::row::{event_columns, withdrawal_columns};
+use super::row::{event_columns, in_queue, withdrawal_columns};
 use crate::domain::{
     EventId, EventStatus, EventType, Network, OutboxEvent, Withdrawal, WithdrawalId,
     WithdrawalStatus,
@@ -71,10 +71,10 @@ impl OperateStore for Postgres {
         let events = sqlx::query(concat!(
             "SELECT ",
             event_columns!(),
-            " FROM outbox_events WHERE aggregate_id = $1 AND status <> 'DONE' \
+            " FROM outbox_events WHERE aggregate_id = $1 AND done_at IS NULL \
              AND aggregate_type = 'WITHDRAWAL' UNION ALL SELECT ",
             event_columns!(),
-            " FROM outbox_events WHERE aggregate_id = $1 AND status = 'DONE' \
+            " FROM outbox_events WHERE aggregate_id = $1 AND done_at IS NOT NULL \
              AND aggregate_type = 'WITHDRAWAL' ORDER BY position"
         ))
         .bind(id.to_string())
@@ -107,6 +107,9 @@ impl OperateStore for Postgres {
         let mut query =
             List::of(concat!("SELECT ", event_columns!(), " FROM outbox_events"), page.before);
         query.equal("status", filter.status.map(EventStatus::as_str));
+        if let Some(status) = filter.status {
+            query.condition(found_by(status));
+        }
         query.equal("event_type", filter.event_type.as_ref().map(EventType::as_str));
         query.equal("aggregate_type", filter.aggregate_type.as_deref());
         query.equal("aggregate_id", filter.aggregate_id.as_deref());
@@ -182,6 +185,16 @@ async fn with_history(
         .collect())
 }
 
+/// What the index of a status says of it.
+fn found_by(status: EventStatus) -> &'static str {
+    match status {
+        EventStatus::Pending | EventStatus::Processing => in_queue!(""),
+        EventStatus::Retrying => "next_retry_at IS NOT NULL",
+        EventStatus::Failed => "failure_code IS NOT NULL",
+        EventStatus::Done => "done_at IS NOT NULL",
+    }
+}
+
 /// A list, newest first, whose conditions are put together.
 struct List(QueryBuilder<Driver>);
 
@@ -199,6 +212,10 @@ impl List {
         if let Some(value) = value {
             self.0.push(" AND ").push(column).push(" = ").push_bind(value);
         }
+    }
+
+    fn condition(&mut self, condition: &'static str) {
+        self.0.push(" AND ").push(condition);
     }
 
     fn compare<T>(&mut self, comparison: &'static str, value: Option<T>)

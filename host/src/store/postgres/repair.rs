@@ -64,7 +64,7 @@ impl RepairStore for Postgres {
         let held_by: Option<Uuid> = sqlx::query_scalar(
             "SELECT earlier.id FROM outbox_events AS e JOIN outbox_events AS earlier \
              ON earlier.aggregate_id = e.aggregate_id AND earlier.position < e.position \
-             AND earlier.aggregate_type = e.aggregate_type AND earlier.status <> 'DONE' \
+             AND earlier.aggregate_type = e.aggregate_type AND earlier.done_at IS NULL \
              AND earlier.skipped_at IS NULL AND earlier.event_type = ANY ($2::text[]) \
              WHERE e.id = $1 AND e.status = 'PENDING' AND e.event_type = ANY ($2::text[]) \
              ORDER BY earlier.position DESC LIMIT 1",
@@ -86,7 +86,7 @@ impl RepairStore for Postgres {
             "SELECT e.id, earlier.id FROM outbox_events AS e CROSS JOIN LATERAL (SELECT held.id \
              FROM outbox_events AS held WHERE held.aggregate_id = e.aggregate_id \
              AND held.position < e.position AND held.aggregate_type = e.aggregate_type \
-             AND held.status <> 'DONE' AND held.skipped_at IS NULL \
+             AND held.done_at IS NULL AND held.skipped_at IS NULL \
              AND held.event_type = ANY ($2::text[]) ORDER BY held.position DESC LIMIT 1) AS earlier \
              WHERE e.id = ANY ($1) AND e.status = 'PENDING' AND e.event_type = ANY ($2::text[])",
         )

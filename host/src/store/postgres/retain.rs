@@ -14,12 +14,12 @@ const DOING: &str = "delete what is finished";
 /// A stranger may write events of a withdrawal that is none: only a UUID is looked up as one.
 pub(in crate::store) const DELETE_FINISHED: &str = "\
     WITH finished AS MATERIALIZED (SELECT e.id FROM outbox_events AS e \
-    WHERE e.status = 'DONE' AND e.updated_at <= now() - $1 * interval '1 microsecond' \
+    WHERE e.status = 'DONE' AND e.done_at <= now() - $1 * interval '1 microsecond' \
     AND NOT EXISTS (SELECT 1 FROM withdrawals AS w WHERE w.status IN ('REQUESTED', 'BROADCASTED') \
     AND w.id = CASE WHEN e.aggregate_type = 'WITHDRAWAL' \
     AND e.aggregate_id ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' \
     THEN e.aggregate_id::text::uuid END) \
-    ORDER BY e.updated_at LIMIT $2 FOR UPDATE OF e SKIP LOCKED), \
+    ORDER BY e.done_at LIMIT $2 FOR UPDATE OF e SKIP LOCKED), \
     history AS (DELETE FROM outbox_attempts \
     WHERE event_id = ANY (ARRAY (SELECT id FROM finished))), \
     kept AS (DELETE FROM checkpoints WHERE event_id = ANY (ARRAY (SELECT id FROM finished))) \

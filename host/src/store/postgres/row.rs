@@ -18,6 +18,21 @@ macro_rules! event_columns {
     };
 }
 
+/// That an event is PENDING or PROCESSING, as the predicate of the index of the queue says it. No
+/// index may name a column that a claim changes, so none names the status.
+macro_rules! in_queue {
+    ($event:literal) => {
+        concat!(
+            $event,
+            "done_at IS NULL AND ",
+            $event,
+            "next_retry_at IS NULL AND ",
+            $event,
+            "failure_code IS NULL"
+        )
+    };
+}
+
 /// The columns of a withdrawal.
 macro_rules! withdrawal_columns {
     () => {
@@ -37,7 +52,7 @@ macro_rules! signed_columns {
     };
 }
 
-pub(super) use {event_columns, signed_columns, withdrawal_columns};
+pub(super) use {event_columns, in_queue, signed_columns, withdrawal_columns};
 
 impl Columns for PgRow {
     fn text_or_null(&self, column: &str) -> Result<Option<String>, ColumnError> {

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use sqlx::postgres::PgConnection;
+use uuid::Uuid;
 
 use super::Postgres;
 use super::claim::{BY_KEY, columns};
@@ -43,6 +44,7 @@ pub(in crate::store) const SETTLE: &str = concat!(
      detail = coalesce(s.said, e.detail), \
      release_digest = coalesce(s.digest, e.release_digest), \
      next_retry_at = now() + s.retry_after * interval '1 microsecond', \
+     done_at = CASE WHEN s.status = 'DONE' THEN now() END, \
      locked_by = NULL, locked_until = NULL, updated_at = now() \
      FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::int[], $5::int[], $6::bool[], \
      $7::text[], $8::text[], $9::text[], $10::text[], $11::bigint[]) AS s (id, token, status, \
@@ -50,6 +52,18 @@ pub(in crate::store) const SETTLE: &str = concat!(
      WHERE ",
     lease_is_held!(),
     " RETURNING e.id, s.token AS lease_token"
+);
+
+/// As [`SETTLE`], for verdicts that say nothing but "done".
+pub(in crate::store) const SETTLE_DONE: &str = concat!(
+    "WITH done AS (UPDATE outbox_events AS e SET status = 'DONE', \
+     attempt_count = e.attempt_count + 1, outcome_unknown = false, failure_code = NULL, \
+     release_digest = coalesce(s.digest, e.release_digest), next_retry_at = NULL, \
+     done_at = now(), locked_by = NULL, locked_until = NULL, updated_at = now() \
+     FROM unnest($1::uuid[], $2::bigint[], $3::text[]) AS s (id, token, digest) WHERE ",
+    lease_is_held!(),
+    " RETURNING e.id, s.token) SELECT coalesce(array_agg(id), '{}') AS ids, \
+     coalesce(array_agg(token), '{}') AS tokens FROM done"
 );
 
 /// Locks the leases that a withdrawal hangs on, if they are held.
@@ -69,6 +83,7 @@ impl Postgres {
             return Ok(Vec::new());
         }
         let concerned = Concerned::of(&settlements)?;
+        let ended: Vec<_> = settlements.iter().map(|settlement| settlement.lease).collect();
         let leases = concerned.leases();
         let mut tx = self.pool.begin_with(BY_KEY).await.doing(DOING)?;
         let (mut held_leases, mut now, mut found) =
@@ -83,6 +98,7 @@ impl Postgres {
         let (writes, answers) = batch.finish(plan, &settled)?;
         write(&mut tx, &writes).await?;
         tx.commit().await.doing(DOING)?;
+        self.claims.end(&ended);
         if !writes.events.is_empty() {
             self.wakeup.send();
         }
@@ -106,10 +122,14 @@ fn lease(row: &impl Columns) -> Result<LeaseRef, ColumnError> {
     Ok(LeaseRef { event, token: LeaseToken(row.integer("lease_token")?) })
 }
 
+/// One statement, for whichever reason: two would lock the rows of a batch in an order of their own.
 async fn update_events(
     connection: &mut PgConnection,
     planned: &[Planned],
 ) -> Result<HashSet<LeaseRef>, StoreError> {
+    if planned.iter().all(|plan| plan.update.is_plainly_done()) {
+        return update_done(connection, planned).await;
+    }
     fn column<C>(planned: &[Planned], of: impl Fn(&EventUpdate) -> C) -> Vec<C> {
         planned.iter().map(|plan| of(&plan.update)).collect()
     }
@@ -133,4 +153,20 @@ async fn update_events(
         .await
         .doing(DOING)?;
     settled.iter().map(|r| row::field("outbox_events", lease(r))).collect()
+}
+
+async fn update_done(
+    connection: &mut PgConnection,
+    planned: &[Planned],
+) -> Result<HashSet<LeaseRef>, StoreError> {
+    let updates = || planned.iter().map(|plan| &plan.update);
+    let (ids, tokens): (Vec<Uuid>, Vec<i64>) = sqlx::query_as(SETTLE_DONE)
+        .bind(updates().map(|u| u.lease.event.as_uuid()).collect::<Vec<_>>())
+        .bind(updates().map(|u| u.lease.token.0).collect::<Vec<_>>())
+        .bind(updates().map(|u| u.release_digest.as_deref()).collect::<Vec<_>>())
+        .fetch_one(connection)
+        .await
+        .doing(DOING)?;
+    let lease = |(id, token)| LeaseRef { event: EventId::from_uuid(id), token: LeaseToken(token) };
+    Ok(ids.into_iter().zip(tokens).map(lease).collect())
 }

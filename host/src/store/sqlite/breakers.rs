@@ -8,7 +8,7 @@ use super::write::micros_of;
 use super::writer::Outcome;
 use super::{Sqlite, now};
 use crate::store::error::Doing;
-use crate::store::writes::storable;
+use crate::store::writes::{micros, storable};
 use crate::store::{
     Breaker, BreakerKey, BreakerStore, ControlChange, ControlNote, StoreError, row,
 };
@@ -115,7 +115,7 @@ impl Sqlite {
         const DOING: &str = "change a breaker";
         let key = key.clone();
         let (reason, by) = (storable(note.reason), storable(note.by));
-        let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX / 4);
+        let micros = micros(duration);
         self.writer
             .write(DOING, move |c| {
                 Box::pin(async move {

@@ -49,7 +49,7 @@ pub(super) use self::log_size::LOG_BYTES_MAX;
 #[cfg(test)]
 pub(super) use self::retain::FINISHED;
 #[cfg(test)]
-pub(super) use self::settle::SETTLE;
+pub(super) use self::settle::{SETTLE, SETTLE_DONE};
 pub(super) use self::snapshot::SqliteSnapshot;
 use self::writer::Writer;
 use super::gather::Gathering;

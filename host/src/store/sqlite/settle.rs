@@ -1,6 +1,6 @@
 //! Carrying out decisions, a batch in one transaction.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use sqlx::sqlite::SqliteConnection;
@@ -32,6 +32,17 @@ pub(in crate::store) const SETTLE: &str = "\
     next_retry_at = ?2 + s.retry_after, locked_by = NULL, locked_until = NULL, updated_at = ?2 \
     FROM s WHERE outbox_events.id = s.event_id AND outbox_events.lease_token = s.token \
     AND outbox_events.status = 'PROCESSING' RETURNING id, lease_token";
+
+/// As [`SETTLE`], for verdicts of one release that say nothing but "done": no join, and nothing that
+/// may keep its value.
+pub(in crate::store) const SETTLE_DONE: &str = "\
+    UPDATE outbox_events INDEXED BY outbox_events_id SET status = 'DONE', \
+    attempt_count = attempt_count + 1, outcome_unknown = 0, failure_code = NULL, \
+    release_digest = coalesce(?3, release_digest), next_retry_at = NULL, \
+    locked_by = NULL, locked_until = NULL, updated_at = ?2 \
+    WHERE id IN (SELECT value ->> 0 FROM json_each(?1)) \
+    AND (id, lease_token) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1)) \
+    AND status = 'PROCESSING' RETURNING id, lease_token";
 
 /// The leases, of those that a withdrawal hangs on, that are held.
 const HELD: &str = "SELECT id, lease_token, traceparent FROM outbox_events WHERE status = 'PROCESSING' \
@@ -104,13 +115,28 @@ async fn update_events(
     planned: &[Planned],
     at: Timestamp,
 ) -> Result<HashSet<LeaseRef>, StoreError> {
-    let rows: Vec<_> = planned.iter().map(|plan| update_row(&plan.update)).collect();
-    let settled = sqlx::query(SETTLE)
-        .bind(json(&rows)?)
-        .bind(micros_of(at))
-        .fetch_all(connection)
-        .await
-        .doing(DOING)?;
+    let mut done: BTreeMap<Option<&str>, Vec<(String, i64)>> = BTreeMap::new();
+    let mut others = Vec::new();
+    for Planned { update, .. } in planned {
+        if update.is_plainly_done() {
+            let lease = (update.lease.event.to_string(), update.lease.token.0);
+            done.entry(update.release_digest.as_deref()).or_default().push(lease);
+        } else {
+            others.push(update_row(update));
+        }
+    }
+    let mut settled = Vec::with_capacity(planned.len());
+    for (digest, leases) in done {
+        let query = sqlx::query(SETTLE_DONE)
+            .bind(json(&leases)?)
+            .bind(micros_of(at))
+            .bind(digest.map(str::to_owned));
+        settled.extend(query.fetch_all(&mut *connection).await.doing(DOING)?);
+    }
+    if !others.is_empty() {
+        let query = sqlx::query(SETTLE).bind(json(&others)?).bind(micros_of(at));
+        settled.extend(query.fetch_all(connection).await.doing(DOING)?);
+    }
     settled.iter().map(|r| row::field("outbox_events", lease(r))).collect()
 }
 

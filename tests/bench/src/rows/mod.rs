@@ -4,6 +4,7 @@ mod dispatch;
 mod faults;
 mod hosts;
 mod ingest;
+mod isolation;
 mod latency;
 mod memory;
 mod peers;
@@ -79,6 +80,7 @@ async fn all(scene: &Scene, report: &mut Report) {
     row!(scene, report, "recovery", faults::recovery);
     row!(scene, report, "swap", swap::measure);
     row!(scene, report, "memory", memory::measure);
+    row!(scene, report, "isolation", isolation::measure);
 }
 
 fn ratios(report: &mut Report) {
@@ -114,6 +116,11 @@ fn ratios(report: &mut Report) {
     report.ratio("ratio/many finished ÷ 10000", many, few, "0.85");
     let (after, before) = (report.figure("recovery/after"), report.figure("recovery/before"));
     report.ratio("ratio/recovered ÷ before", after, before, "0.98");
+    let alone = report.figure("isolation/alone p99");
+    for other in ["spinning", "allocating", "waiting", "logging"] {
+        let beside = report.figure(&format!("isolation/{other} p99"));
+        report.ratio(&format!("ratio/p99 beside {other} ÷ alone"), beside, alone, "at most 2");
+    }
     let (full, empty) = (report.figure("memory/backlog"), report.figure("memory/empty"));
     report.ratio("ratio/memory with backlog ÷ empty", full, empty, "at most 1.2");
 }

@@ -44,6 +44,10 @@ static FORBIDDEN: LazyLock<ForbiddenHeaderFilter> = LazyLock::new(|| {
     Arc::new(|name| DEFAULT_FORBIDDEN_HEADERS.contains(name) || OF_THE_CONNECTION.contains(name))
 });
 
+/// What one write of a guest into a body holds at most. Two of them are kept of a body that nobody
+/// takes, and a guest may have hundreds of such bodies.
+const BODY_CHUNK_BYTES: usize = 16 << 10;
+
 impl WasiHttpHooks for Egress {
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
         BODY_CHUNK_BYTES

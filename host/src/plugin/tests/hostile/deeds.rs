@@ -272,7 +272,7 @@ fn outwards(server: &Server, slow: &Server) -> Vec<Trick> {
         .with(granted(server)),
         deed(
             "a body that comes a byte at a time",
-            Unknown(OUT_OF_TIME),
+            Unknown(""),
             json!({"do": "trickle_body", "url": server.url(), "ms": 5}),
         )
         .with(granted(server)),
@@ -284,7 +284,7 @@ fn outwards(server: &Server, slow: &Server) -> Vec<Trick> {
         .with(granted(server)),
         deed(
             "an answer that comes a byte at a time",
-            Unknown(OUT_OF_TIME),
+            Unknown(""),
             json!({"do": "call", "url": slow.url()}),
         )
         .with(granted(slow)),

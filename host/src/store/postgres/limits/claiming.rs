@@ -2,8 +2,10 @@
 
 use chrono::DateTime;
 use sqlx::postgres::{PgConnection, PgRow};
+use uuid::Uuid;
 
-use super::super::row::event_columns;
+use super::super::claims::{Claims, keep_claim};
+use super::super::row::{event_columns, in_queue};
 use super::DOING;
 use crate::domain::{EventId, EventType, OutboxEvent, Timestamp};
 use crate::store::error::Doing;
@@ -15,9 +17,10 @@ use crate::store::writes::micros;
 use crate::store::{Claim, StoreError};
 
 /// A host that stands still must not hold the others up: its session is ended, and its lock goes.
-/// And no statistics must turn a look at a few rows into a walk over all.
+/// And no statistics must turn a look at a few rows into a walk over all, or have it compiled.
 const BEGIN: &str = "SELECT set_config('idle_in_transaction_session_timeout', $1, true), \
-    set_config('lock_timeout', $1, true), set_config('enable_seqscan', 'off', true)";
+    set_config('lock_timeout', $1, true), set_config('enable_seqscan', 'off', true), \
+    set_config('jit', 'off', true)";
 
 /// In the order of the numbers, so that nobody waits in a circle.
 const LOCK: &str =
@@ -28,20 +31,25 @@ const STATE: &str = "SELECT clock_timestamp() AS now, \
     EXISTS (SELECT 1 FROM route_controls WHERE event_type = $1 AND paused) AS paused";
 
 const IN_HAND: &str = "SELECT count(*) FROM (SELECT 1 FROM outbox_events \
-    WHERE status = 'PROCESSING' AND event_type = ANY ($1::text[]) LIMIT $2) AS in_hand";
+    WHERE id = ANY (ARRAY (SELECT unnest(c.events) FROM outbox_claims AS c \
+    WHERE c.event_type = ANY ($1::text[]))) \
+    AND status = 'PROCESSING' AND event_type = ANY ($1::text[]) LIMIT $2) AS in_hand";
 
 /// What a claim passes over: what the failure job will fail, and what an ordered route holds. `$2` is
 /// now, `$3` what the order is kept among.
 macro_rules! claimable {
     () => {
-        "e.status = 'PENDING' AND e.event_type = $1 AND (e.valid_until IS NULL \
+        concat!(
+            in_queue!("e."),
+            " AND e.status = 'PENDING' AND e.event_type = $1 AND (e.valid_until IS NULL \
          OR e.valid_until > $2 OR e.outcome_unknown \
          OR e.attempt_count + e.deferral_count + e.interruption_count > 0) \
          AND (cardinality($3::text[]) = 0 OR NOT EXISTS (SELECT 1 FROM outbox_events AS earlier \
-         WHERE earlier.status <> 'DONE' AND earlier.skipped_at IS NULL \
+         WHERE earlier.done_at IS NULL AND earlier.skipped_at IS NULL \
          AND earlier.aggregate_id = e.aggregate_id AND earlier.position < e.position \
          AND earlier.aggregate_type = e.aggregate_type \
          AND earlier.event_type = ANY ($3::text[])))"
+        )
     };
 }
 
@@ -69,15 +77,19 @@ const KEYS: &str = "(SELECT plugin, rate_key, next_at, waiting \
     FROM rate_buckets WHERE event_type = $1 AND waiting > 0 AND next_at > $3 \
     ORDER BY next_at DESC LIMIT $4)";
 
-/// Its time goes back to what it was, so that it is due at once if it is given back.
+/// Its time goes back to what it was, so that it is due at once if it is given back. `$6` is the
+/// row in which is kept what was taken.
 const TAKE: &str = concat!(
-    "UPDATE outbox_events AS e SET status = 'PROCESSING', locked_by = $3, \
+    "WITH claimed AS (UPDATE outbox_events AS e SET status = 'PROCESSING', locked_by = $3, \
      locked_until = clock_timestamp() + $4 * interval '1 microsecond', \
      lease_token = e.lease_token + 1, available_at = s.due_at, updated_at = clock_timestamp() \
      FROM unnest($1::uuid[], $2::timestamptz[]) AS s (event, due_at) \
      WHERE e.id = s.event AND e.status = 'PENDING' AND NOT EXISTS (SELECT 1 FROM route_controls \
      WHERE event_type = $5 AND paused) RETURNING ",
-    event_columns!()
+    event_columns!(),
+    "), kept AS (",
+    keep_claim!("$6", "$5", "NULL::timestamptz, NULL::uuid"),
+    ") SELECT * FROM claimed"
 );
 
 const PUT_ASIDE: &str = "WITH aside AS (UPDATE outbox_events AS e SET available_at = s.until, \
@@ -252,9 +264,11 @@ impl Claiming<'_, '_> {
     pub(super) async fn take(
         &mut self,
         pass: &LimitedPass,
-    ) -> Result<Vec<OutboxEvent>, StoreError> {
+        claims: &Claims,
+    ) -> Result<(Uuid, Vec<OutboxEvent>), StoreError> {
+        let claim = claims.next();
         if pass.taken.is_empty() {
-            return Ok(Vec::new());
+            return Ok((claim, Vec::new()));
         }
         let mut rows = sqlx::query(TAKE)
             .bind(column(&pass.taken, |(event, _)| event.as_uuid()))
@@ -262,11 +276,12 @@ impl Claiming<'_, '_> {
             .bind(self.request.host.as_str())
             .bind(micros(self.request.lease_for))
             .bind(self.event_type())
+            .bind(claim)
             .fetch_all(&mut *self.tx)
             .await
             .doing(DOING)?;
         rows.sort_by_key(|r| (r.time("available_at").ok(), r.uuid("id").ok()));
-        rows.iter().map(row::event).collect()
+        Ok((claim, rows.iter().map(row::event).collect::<Result<_, _>>()?))
     }
 
     /// Writes what a pass decided beside what it took. Answers how many got a place now.

@@ -108,7 +108,7 @@ impl Postgres {
         let mut pass = LimitedPass::new(limits, now.timestamp_micros(), room);
         let (candidates, full) = claiming.candidates(&mut pass).await?;
         let to_the_end = pass.decide(candidates);
-        let events = claiming.take(&pass).await?;
+        let (claim, events) = claiming.take(&pass, &self.claims).await?;
         if events.len() < pass.taken.len() {
             // The route was paused meanwhile: what was taken out of its place goes back.
             tx.rollback().await.doing(DOING)?;
@@ -117,6 +117,7 @@ impl Postgres {
         let put_aside = claiming.keep(&pass).await?;
         let next_in = wait_until(claiming.next_at().await?, pass.now());
         tx.commit().await.doing(DOING)?;
+        self.claims.begin(claim, &events);
         Ok(LimitedClaim { events, put_aside, more: full && to_the_end, next_in })
     }
 }
