@@ -22,7 +22,7 @@ pub(super) async fn failures<C: Statements>(c: &mut C) -> Result<Vec<FailureGrou
           ORDER BY r.created_at DESC LIMIT 1) AS release_state \
          FROM (SELECT CAST(id AS text) AS id, release_digest, \
           CAST(event_type AS text) AS event_type, failure_code, last_error, updated_at \
-          FROM outbox_events WHERE status = 'FAILED' AND skipped_at IS NULL \
+          FROM outbox_events WHERE status = 'FAILED' AND failure_code IS NOT NULL AND skipped_at IS NULL \
           ORDER BY outbox_events.id DESC LIMIT {FAILURES_MAX}) AS f \
          GROUP BY f.release_digest, f.event_type, f.failure_code, f.last_error \
          ORDER BY count(*) DESC, min(f.id) LIMIT 200"
@@ -69,7 +69,7 @@ pub(super) async fn replay<C: Statements>(
     };
     let sql = format!(
         "SELECT CAST(id AS text) AS event FROM outbox_events WHERE status = 'FAILED' \
-         AND skipped_at IS NULL AND release_digest = $1 \
+         AND failure_code IS NOT NULL AND skipped_at IS NULL AND release_digest = $1 \
          AND (CAST($2 AS text) IS NULL OR last_error = $2) ORDER BY id LIMIT $3 {locked}"
     );
     let values = vec![digest.into(), reason.as_deref().into(), limit.into()];
