@@ -76,7 +76,11 @@ fn redact(redactor: &Redactor, value: &mut Value) -> bool {
             }
         },
         Value::Array(items) => {
-            items.iter_mut().fold(false, |any, item| redact(redactor, item) || any)
+            let mut any = false;
+            for item in items {
+                any |= redact(redactor, item);
+            }
+            any
         }
         Value::Object(fields) => {
             let mut any = false;

@@ -139,7 +139,7 @@ fn bytes_64(key: &str, given: Option<u64>, default: u64) -> Result<u64, String> 
     within(key, given.unwrap_or(default), 0, Limits::BYTES_MAX as u64)
 }
 
-fn within<T: PartialOrd + std::fmt::Display>(
+fn within<T: Copy + PartialOrd + std::fmt::Display>(
     key: &str,
     value: T,
     min: T,
