@@ -102,10 +102,16 @@ impl CanarySet {
         self.0.get(plugin)
     }
 
-    /// The canary that an event goes to instead of the live release that its route leads to. None
-    /// for nearly all.
+    /// The release that an event goes to whose route leads to this live one, and whether it is the
+    /// canary beside it.
     #[must_use]
-    pub fn of(&self, live: &Release, event: &OutboxEvent) -> Option<&Arc<Canary>> {
+    pub fn choose(&self, live: &Arc<Release>, event: &OutboxEvent) -> (Arc<Release>, bool) {
+        let canary = self.of(live, event);
+        let release = canary.map_or(live, |canary| &canary.release);
+        (Arc::clone(release), canary.is_some())
+    }
+
+    fn of(&self, live: &Release, event: &OutboxEvent) -> Option<&Arc<Canary>> {
         let canary = self.0.get(&live.manifest().name)?;
         let another = canary.release.digest() != live.digest()
             || canary.release.manifest() != live.manifest();

@@ -312,10 +312,8 @@ impl Lane {
             return true;
         }
         let Some(place) = Self::place(chosen, claimed_for, places) else { return false };
-        let canaries = self.shared.job.registry.canaries().current();
-        let canary = canaries.of(chosen, &event);
-        let release = canary.map_or(chosen, |canary| &canary.release);
-        self.start(event, lease, (Arc::clone(release), canary.is_some()), place);
+        let chosen = self.shared.job.registry.canaries().current().choose(chosen, &event);
+        self.start(event, lease, chosen, place);
         true
     }
 
