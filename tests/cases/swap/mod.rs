@@ -3,4 +3,5 @@
 mod bad_candidates;
 mod retired;
 mod scene;
+mod signed;
 mod under_load;

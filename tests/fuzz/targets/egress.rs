@@ -3,15 +3,14 @@
 
 #[cfg(fuzzing)]
 libfuzzer_sys::fuzz_target!(|text: &str| {
-    use tidegate::plugin::{Grants, HttpGrant};
+    use tidegate::plugin::Origin;
     use url::Url;
 
     let Some((grant, url)) = text.split_once('\n') else { return };
-    let (Ok(parsed), Ok(url)) = (grant.parse::<HttpGrant>(), Url::parse(url)) else { return };
-    let shown = parsed.to_string();
-    assert_eq!(shown.parse::<HttpGrant>().map(|again| again.to_string()), Ok(shown.clone()));
-    let grants = Grants { http: vec![parsed], ..Grants::default() };
-    if grants.http_for(&url).is_none() {
+    let (Ok(origin), Ok(url)) = (grant.parse::<Origin>(), Url::parse(url)) else { return };
+    let shown = origin.to_string();
+    assert_eq!(shown.parse::<Origin>().map(|again| again.to_string()), Ok(shown.clone()));
+    if !origin.allows(&url) {
         return;
     }
     // An independent, cruder idea of the same rule.

@@ -142,12 +142,13 @@ impl fmt::Display for Origin {
     }
 }
 
-/// The host without a trailing dot: `example.com.` names the same host as `example.com`.
+/// The host without a trailing dot: `example.com.` names the same host as `example.com`. None for a
+/// name with an empty label: `127.0.0..` is a name, and one dot less an address.
 pub(in crate::plugin) fn canonical_host(url: &Url) -> Option<Host<String>> {
     match url.host()? {
         Host::Domain(name) => {
             let name = name.strip_suffix('.').unwrap_or(name);
-            (!name.is_empty()).then(|| Host::Domain(name.to_owned()))
+            name.split('.').all(|label| !label.is_empty()).then(|| Host::Domain(name.to_owned()))
         }
         Host::Ipv4(address) => Some(Host::Ipv4(address)),
         Host::Ipv6(address) => Some(Host::Ipv6(address)),
@@ -220,6 +221,8 @@ mod tests {
             "https://a.*.b",
             "https://192.168.1.*",
             "https://*.1.2.3.4",
+            "https://a..b",
+            "http://127.0.0..:8080",
         ] {
             assert!(bad.parse::<Origin>().is_err(), "{bad}");
         }
