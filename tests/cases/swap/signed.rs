@@ -37,7 +37,7 @@ async fn only_what_a_listed_key_signed_is_loaded() {
     fs::rename(&partial, scene.file("component.wasm")).unwrap();
     rejected(&scene, "tampered", "does not fit the component").await;
     assert_eq!(scene.live().await, live, "what was live stays so");
-    let logged = scene.host.logged();
+    let logged = scene.host.log();
     assert!(logged.contains("the component's signature holds"), "{logged}");
 }
 
