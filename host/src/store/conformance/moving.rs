@@ -29,6 +29,8 @@ impl Scene {
              SELECT id, x'00ff5c0a', 1700000000000001 FROM outbox_events LIMIT 1; \
              INSERT INTO route_controls VALUES ('ODD', 1, 'why', 'who', 1700000000123456); \
              INSERT INTO rate_buckets VALUES ('ODD', 'a', 'p7', 1700000000123456, 1); \
+             INSERT INTO breakers VALUES ('a', 'api.example:443', 'OPEN', 1, 1700000000000001, NULL, \
+             'why', 'who', 1700000000000002); \
              INSERT INTO component_artifacts VALUES ('{digest}', x'0061736d', 1700000000000001); \
              INSERT INTO plugins VALUES ('p', 1, 'why', 'who', 1700000000000001); \
              INSERT INTO plugin_releases VALUES ('p', 1, '{digest}', 'name: p', 'm', NULL, \
