@@ -39,7 +39,7 @@ async fn what_asks_for_more_is_held_until_it_is_approved_and_a_rollback_takes_it
     assert_eq!(mark_of(&done(&api, 1).await), "first");
 
     let plan = deploy(&api, &more, &["--plan"]).await;
-    let text = "  + may also call https://partner.example\n";
+    let text = "  + may also call https://partner.example, private addresses too\n";
     assert!(plan.code == 0 && plan.out.contains(text), "{plan:?}");
     let held = deploy(&api, &more, &[]).await;
     assert!(held.code == 1 && held.err.contains("marker #2 is held"), "{held:?}");

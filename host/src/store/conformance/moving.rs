@@ -31,6 +31,8 @@ impl Scene {
              INSERT INTO breakers VALUES ('p', 'a.example:443', 'OPEN', 2, 1700000000000003, NULL, \
               'why', 'who', 1700000000000001); \
              INSERT INTO rate_buckets VALUES ('ODD', 'a', 'p7', 1700000000123456, 1); \
+             INSERT INTO breakers VALUES ('a', 'api.example:443', 'OPEN', 1, 1700000000000001, NULL, \
+             'why', 'who', 1700000000000002); \
              INSERT INTO component_artifacts VALUES ('{digest}', x'0061736d', 1700000000000001); \
              INSERT INTO plugins VALUES ('p', 1, 'why', 'who', 1700000000000001); \
              INSERT INTO plugin_releases VALUES ('p', 1, '{digest}', 'name: p', 'm', NULL, \
