@@ -28,8 +28,6 @@ impl Scene {
              INSERT INTO checkpoints (event_id, bytes, updated_at) \
              SELECT id, x'00ff5c0a', 1700000000000001 FROM outbox_events LIMIT 1; \
              INSERT INTO route_controls VALUES ('ODD', 1, 'why', 'who', 1700000000123456); \
-             INSERT INTO breakers VALUES ('p', 'a.example:443', 'OPEN', 2, 1700000000000003, NULL, \
-              'why', 'who', 1700000000000001); \
              INSERT INTO rate_buckets VALUES ('ODD', 'a', 'p7', 1700000000123456, 1); \
              INSERT INTO breakers VALUES ('a', 'api.example:443', 'OPEN', 1, 1700000000000001, NULL, \
              'why', 'who', 1700000000000002); \
