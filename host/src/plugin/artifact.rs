@@ -1,15 +1,11 @@
 //! Compiled components, and the cache that only this host writes.
 //!
-//! The one file with `unsafe`. To give memory back after a compilation is a call of the C library.
-//! And wasmtime trusts a precompiled artifact as it trusts its own code, so deserializing one is
-//! unsafe by its signature. What makes it sound here: the bytes were written by
+//! The one file with `unsafe`: wasmtime trusts a precompiled artifact as it trusts its own code, so
+//! deserializing one is unsafe by its signature. What makes it sound here: the bytes were written by
 //! this function, into a folder that only the host's user can write, and carry a checksum; the name
 //! holds the component's digest and the engine's version and settings; whatever does not fit is
 //! recompiled.
-#![allow(
-    unsafe_code,
-    reason = "Component::deserialize and malloc_trim are unsafe, and this file is their one user"
-)]
+#![allow(unsafe_code, reason = "Component::deserialize is unsafe, and this file is its one user")]
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
@@ -35,9 +31,7 @@ pub(super) fn load(
     if let Some(component) = entry.as_deref().and_then(|path| read(engine, path)) {
         return Ok(component);
     }
-    let compiled = Component::from_binary(engine, wasm).map_err(|e| format!("{e:#}"));
-    give_memory_back();
-    let component = compiled?;
+    let component = Component::from_binary(engine, wasm).map_err(|e| format!("{e:#}"))?;
     if let (Some(cache), Some(path)) = (cache, entry) {
         if let Err(error) = write(&component, &path) {
             tracing::warn!(path = %path.display(), %error, "cannot write to the cache of components");
@@ -46,20 +40,6 @@ pub(super) fn load(
     }
     Ok(component)
 }
-
-/// A compiler at work takes hundreds of MiB for a large component, and the allocator would keep them
-/// for the next one. A host compiles seldom, and its operator looks at its memory.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-fn give_memory_back() {
-    unsafe extern "C" {
-        fn malloc_trim(pad: usize) -> i32;
-    }
-    // SAFETY: glibc's own function, for any thread at any time; it touches only what is free.
-    unsafe { malloc_trim(0) };
-}
-
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-fn give_memory_back() {}
 
 fn open(folder: &Path) -> Option<Cache<'_>> {
     match Cache::open(folder) {

@@ -100,7 +100,11 @@ fn every_folder_of_the_host_is_on_the_map() {
         let module = source.module().unwrap();
         let known = IMPORTS.iter().any(|(name, _)| *name == module);
         // `fuzzing` is no part of the product: it exists in the build of the fuzz targets alone.
-        assert!(known || ["lib", "main", "fuzzing"].contains(&module), "{} is on no map", source.path);
+        assert!(
+            known || ["lib", "main", "fuzzing"].contains(&module),
+            "{} is on no map",
+            source.path
+        );
     }
     let page =
         std::fs::read_to_string(tidegate_tests::machine::repository().join("host/src/lib.rs"));
