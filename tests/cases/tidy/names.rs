@@ -7,14 +7,11 @@ use tidegate_tests::machine::repository;
 use crate::source::files;
 
 /// Beside files that begin with a dot.
-const TOP: [&str; 12] = [
-    "CHANGELOG.md",
+const TOP: [&str; 9] = [
     "Cargo.lock",
     "Cargo.toml",
     "LICENSE",
     "README.md",
-    "SECURITY.md",
-    "deny.toml",
     "host",
     "migrations",
     "plugins",

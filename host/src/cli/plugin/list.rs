@@ -26,10 +26,18 @@ fn for_people(plugins: &Value) -> String {
             digest,
             if handles.is_empty() { "-".to_owned() } else { handles.join(", ") },
             cell(&plugin["calls_in_hand"]),
-            cell(&plugin["reason"]),
+            reason_on_one_line(&plugin["reason"]),
         ]
     });
     table(&heads, rows)
+}
+
+/// A parser's reason points at a line of the manifest with lines of its own.
+fn reason_on_one_line(reason: &Value) -> String {
+    match reason.as_str() {
+        Some(text) => cell(&Value::from(text.split_whitespace().collect::<Vec<_>>().join(" "))),
+        None => cell(reason),
+    }
 }
 
 #[cfg(test)]
@@ -56,6 +64,6 @@ mod tests {
         let rows: Vec<_> = text.lines().collect();
         assert_eq!(rows.len(), 3, "{text}");
         assert!(rows[1].contains("0123456789ab ") && rows[1].contains("A, B"), "{text}");
-        assert!(rows[2].contains("rejected") && rows[2].ends_with("bad"), "{text}");
+        assert!(rows[2].contains("rejected") && rows[2].ends_with("it is bad"), "{text}");
     }
 }
