@@ -44,7 +44,7 @@ pub fn read_candidate(plugins: &Path, folder: &Path) -> Result<Candidate, Releas
     };
     Ok(Candidate {
         manifest_text: text(MANIFEST)?,
-        component: read(COMPONENT, Release::COMPONENT_BYTES_MAX)?,
+        component: read(COMPONENT, Release::COMPONENT_BYTES_MAX as u64)?,
         signature: match folder.join(SIGNATURE_FILE).symlink_metadata() {
             Ok(_) => Some(text(SIGNATURE_FILE)?),
             Err(_) => None,

@@ -101,7 +101,7 @@ pub struct Interfaces {
 
 impl Release {
     /// A component larger than this is not read.
-    pub const COMPONENT_BYTES_MAX: u64 = 64 << 20;
+    pub const COMPONENT_BYTES_MAX: usize = 64 << 20;
 
     #[must_use]
     pub fn manifest(&self) -> &Manifest {

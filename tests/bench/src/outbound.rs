@@ -1,11 +1,11 @@
 //! Outbound PUT requests from fresh sandboxes to a server on loopback: no store, no claims.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::json;
-use tidegate::domain::{OutboxEvent, Outcome};
+use tidegate::domain::OutboxEvent;
 use tidegate::plugin::{
     AuditFile, AuditLog, Manifest, Outbound, Release, SandboxEngine, SecretSource, ServiceError,
     Services, build_components,
@@ -13,11 +13,11 @@ use tidegate::plugin::{
 use tidegate::store::{self, StoreOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::AbortHandle;
 
-use crate::fallible::{Fallible, float};
+use crate::fallible::Fallible;
 use crate::report::progress;
-use crate::sandbox;
+use crate::sandbox::{self, Calls};
 use crate::scene::Scene;
 use crate::services::services;
 
@@ -57,29 +57,9 @@ pub(crate) async fn requests_per_second(
     let release = Arc::new(release(scene, &engine, &server, checks).await?);
     let services = Services { secrets: Arc::new(OneSecret), ..services(&store) };
     let event = Arc::new(event(&server, checks)?);
-    let clock = Instant::now();
-    let mut callers = JoinSet::new();
-    for _ in 0..IN_FLIGHT {
-        let (engine, release) = (engine.clone(), Arc::clone(&release));
-        let (services, event) = (services.clone(), Arc::clone(&event));
-        callers.spawn(async move {
-            let mut calls = 0_u64;
-            while clock.elapsed() < duration {
-                match release.attempt(&engine, &event, &services).await {
-                    Outcome::Done(_) => calls += 1,
-                    other => return Err(format!("{other:?}")),
-                }
-            }
-            Ok(calls)
-        });
-    }
-    let mut calls = 0;
-    while let Some(caller) = callers.join_next().await {
-        calls += caller??;
-    }
-    let rate = float(calls) / clock.elapsed().as_secs_f64();
+    let rate = Calls { engine, release, services, event }.per_second(IN_FLIGHT, duration).await;
     store.close().await;
-    Ok(rate)
+    rate
 }
 
 async fn release(

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use tidegate::domain::{
     Aggregate, EventId, EventState, HostId, Lease, LeaseToken, OutboxEvent, Outcome,
 };
-use tidegate::plugin::{Routes, SandboxEngine};
+use tidegate::plugin::{Release, Routes, SandboxEngine, Services};
 use tidegate::store::{self, StoreOptions};
 use tokio::task::JoinSet;
 
-use crate::fallible::Fallible;
+use crate::fallible::{Fallible, float};
 use crate::fill::{EVENT_TYPE, PAYLOAD};
 use crate::scene::Scene;
 use crate::services::services;
@@ -22,30 +22,46 @@ pub(crate) async fn calls_per_second(scene: &Scene, duration: Duration) -> Falli
     let engine = SandboxEngine::start()?;
     let routes = Routes::from_folder(&engine, &scene.plugins, None)?;
     let release = Arc::clone(routes.releases().first().ok_or("no plugin")?);
-    let services = services(&store);
-    let event = Arc::new(event()?);
-    let clock = Instant::now();
-    let mut callers = JoinSet::new();
-    for _ in 0..std::thread::available_parallelism()?.get() {
-        let (engine, release) = (engine.clone(), Arc::clone(&release));
-        let (services, event) = (services.clone(), Arc::clone(&event));
-        callers.spawn(async move {
-            let mut calls = 0_u64;
-            while clock.elapsed() < duration {
-                match release.attempt(&engine, &event, &services).await {
-                    Outcome::Done(_) => calls += 1,
-                    other => return Err(format!("{other:?}")),
-                }
-            }
-            Ok(calls)
-        });
-    }
-    let mut calls = 0;
-    while let Some(caller) = callers.join_next().await {
-        calls += caller??;
-    }
+    let callers = std::thread::available_parallelism()?.get();
+    let calls = Calls { engine, release, services: services(&store), event: Arc::new(event()?) };
+    let rate = calls.per_second(callers, duration).await;
     store.close().await;
-    Ok(crate::fallible::float(calls) / clock.elapsed().as_secs_f64())
+    rate
+}
+
+/// One call, to be made again and again.
+#[derive(Clone)]
+pub(crate) struct Calls {
+    pub(crate) engine: SandboxEngine,
+    pub(crate) release: Arc<Release>,
+    pub(crate) services: Services,
+    pub(crate) event: Arc<OutboxEvent>,
+}
+
+impl Calls {
+    /// How many a second so many callers make, each one after another.
+    pub(crate) async fn per_second(self, callers: usize, duration: Duration) -> Fallible<f64> {
+        let clock = Instant::now();
+        let mut running = JoinSet::new();
+        for _ in 0..callers {
+            let Self { engine, release, services, event } = self.clone();
+            running.spawn(async move {
+                let mut calls = 0_u64;
+                while clock.elapsed() < duration {
+                    match release.attempt(&engine, &event, &services).await {
+                        Outcome::Done(_) => calls += 1,
+                        other => return Err(format!("{other:?}")),
+                    }
+                }
+                Ok(calls)
+            });
+        }
+        let mut calls = 0;
+        while let Some(caller) = running.join_next().await {
+            calls += caller??;
+        }
+        Ok(float(calls) / clock.elapsed().as_secs_f64())
+    }
 }
 
 pub(crate) fn event() -> Fallible<OutboxEvent> {

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use sha2::{Digest, Sha256};
 
 use crate::domain::{CanaryPlan, Share};
-use crate::plugin::{Difference, Manifest};
+use crate::plugin::{Difference, Manifest, Release};
 use crate::store::{Deploy, Deployed, PluginRelease};
 
 use super::super::auth::Caller;
@@ -26,8 +26,7 @@ use super::view::ReleaseView;
 use super::{PluginPath, plugin_of, require_store};
 
 /// A component, and what is around it.
-const BODY_BYTES_MAX: usize = (64 << 20) + (1 << 20);
-const COMPONENT_BYTES_MAX: usize = 64 << 20;
+const BODY_BYTES_MAX: usize = Release::COMPONENT_BYTES_MAX + (1 << 20);
 const MANIFEST_BYTES_MAX: usize = 256 << 10;
 const CANARY_EVENTS: u64 = 1_000;
 /// Another release became live meanwhile, again and again: then it is the caller's turn.
@@ -148,7 +147,7 @@ impl Upload {
             errors.push(FieldError::new(name, error.0, error.1));
             None
         };
-        let component = take("component", true, COMPONENT_BYTES_MAX);
+        let component = take("component", true, Release::COMPONENT_BYTES_MAX);
         let manifest = take("manifest", true, MANIFEST_BYTES_MAX);
         let signature = take("signature", false, 4 << 10);
         let known = ["component", "manifest", "signature"];

@@ -168,7 +168,7 @@ fn the_component(manifest: &OciImageManifest) -> Result<&OciDescriptor, String> 
             manifest.config.media_type, layer.media_type
         ));
     }
-    let fits = u64::try_from(layer.size).is_ok_and(|bytes| bytes <= Release::COMPONENT_BYTES_MAX);
+    let fits = usize::try_from(layer.size).is_ok_and(|bytes| bytes <= Release::COMPONENT_BYTES_MAX);
     if fits { Ok(layer) } else { Err(Bounded::TOO_LARGE.to_owned()) }
 }
 
@@ -255,8 +255,7 @@ impl tokio::io::AsyncWrite for Bounded {
         _: &mut std::task::Context<'_>,
         bytes: &[u8],
     ) -> std::task::Poll<std::io::Result<usize>> {
-        let max = usize::try_from(Release::COMPONENT_BYTES_MAX).unwrap_or(usize::MAX);
-        if self.0.len().saturating_add(bytes.len()) > max {
+        if self.0.len().saturating_add(bytes.len()) > Release::COMPONENT_BYTES_MAX {
             return std::task::Poll::Ready(Err(std::io::Error::other(Self::TOO_LARGE)));
         }
         self.0.extend_from_slice(bytes);
