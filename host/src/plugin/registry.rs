@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::canary::Canaries;
 use super::release::{Release, ReleaseFacts};
 use super::routes::Routes;
+use super::shadow::Shadows;
 use super::slots::Slots;
 use super::status::{PluginState, PluginStatus, Refusal};
 use crate::domain::{EventType, Timestamp};
@@ -21,6 +22,7 @@ const DRAIN: Duration = Duration::from_secs(60);
 /// The live releases by the name of their plugin, and their routes.
 pub struct Registry {
     canaries: Canaries,
+    shadows: Shadows,
     drain: Duration,
     routes: RwLock<Arc<Routes>>,
     /// Whoever changes the routes holds it, so that changes come one after another.
@@ -63,6 +65,7 @@ impl Registry {
     pub fn new(routes: Routes) -> Self {
         let registry = Self {
             canaries: Canaries::default(),
+            shadows: Shadows::default(),
             drain: DRAIN,
             routes: RwLock::default(),
             book: Mutex::default(),
@@ -82,6 +85,12 @@ impl Registry {
     #[must_use]
     pub const fn canaries(&self) -> &Canaries {
         &self.canaries
+    }
+
+    /// The releases that get copies of attempts.
+    #[must_use]
+    pub const fn shadows(&self) -> &Shadows {
+        &self.shadows
     }
 
     /// The routes of this moment. Who holds them keeps their releases alive.
