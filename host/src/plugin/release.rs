@@ -21,6 +21,7 @@ use super::manifest::{Manifest, ManifestError};
 use super::signature::SignatureError;
 use super::slots::Slots;
 use super::state::CallState;
+use super::targets::Targets;
 use super::turns::Account;
 
 /// A loaded release, ready to be called.
@@ -48,6 +49,8 @@ pub struct ReleaseFacts {
     pub digest: String,
     /// Where it comes from, such as its folder.
     pub origin: String,
+    /// What it may ask for something, by its grants.
+    pub targets: Targets,
     pub(super) settings_json: String,
     pub(super) egress: Egress,
     pub(super) outbound: Arc<Outbound>,
@@ -111,6 +114,11 @@ impl Release {
     #[must_use]
     pub fn digest(&self) -> &str {
         &self.facts.digest
+    }
+
+    #[must_use]
+    pub fn targets(&self) -> &Targets {
+        &self.facts.targets
     }
 
     /// Where it comes from, such as its folder.
@@ -232,6 +240,7 @@ impl Release {
         let exports = contract::find_exports(engine, &component, &instance, &plugin)?;
         let outbound = Arc::clone(engine.outbound());
         let facts = ReleaseFacts {
+            targets: Targets::of(&manifest.grants),
             settings_json: manifest.settings.to_string(),
             egress: Egress::new(&manifest, &outbound)
                 .map_err(|cause| ReleaseError::Certificates { plugin, cause })?,

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::lane::Place;
-use super::{JOB, Shared};
+use super::{JOB, Shared, target_gate};
 use crate::domain::{OutboxEvent, Outcome, Timestamp, decide, decide_on_canary};
 use crate::plugin::{Release, TargetReports};
 use crate::store::{AttemptRecord, LeaseRef, Settlement, counters};
@@ -29,8 +29,9 @@ impl Attempt {
         let started_at = Timestamp::from(std::time::SystemTime::now());
         let clock = Instant::now();
         let job = &self.shared.job;
+        let gate = target_gate::of(&self.shared.breakers, &self.release);
+        let targets = TargetReports::behind(gate);
         // Boxed, for it is large: what is spawned is moved several times.
-        let targets = Arc::<TargetReports>::default();
         let (engine, services) = (&job.engine, &job.services);
         let attempt =
             Box::pin(self.release.attempt_reporting(engine, &self.event, services, &targets));
