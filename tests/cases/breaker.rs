@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use reqwest::Method;
 use serde_json::{Value, json};
-use tidegate_tests::api::Api;
+use tidegate_tests::api::{Api, send};
 use tidegate_tests::bench::Bench;
 use tidegate_tests::command_line::ask;
 use tidegate_tests::eventually::eventually;
@@ -54,6 +55,11 @@ async fn events_wait_for_a_partner_that_is_away_and_lose_no_attempt() {
     assert!(open["reason"].as_str().unwrap().contains("503"), "{open}");
     let listed = ask(&api, &["breakers", "list"]);
     assert!(listed.out.contains("partner-sync") && listed.out.contains("503"), "{listed:?}");
+    let status = ask(&api, &["status"]);
+    assert!(status.out.contains("the breaker of partner-sync and"), "{status:?}");
+    let metrics = send(api.request(Method::GET, "/metrics")).await.unwrap().text;
+    let state = metrics.lines().find(|line| line.starts_with("tidegate_breaker_state{plugin="));
+    assert!(state.is_some_and(|line| line.ends_with(" 1")), "{metrics}");
     for event in api.all("/v1/events?event_type=PARTNER_SYNC_REQUESTED").await {
         assert_ne!(event["status"], "FAILED", "{event}");
         assert!(event["attempt_count"].as_i64() < Some(ATTEMPTS), "{event}");

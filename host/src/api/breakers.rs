@@ -58,22 +58,33 @@ pub(super) async fn list_breakers(
 
 impl From<Breaker> for BreakerView {
     fn from(breaker: Breaker) -> Self {
-        let (state, left, trips) = match breaker.state {
-            BreakerState::Closed { .. } => ("closed", None, 0),
-            BreakerState::Open { left, trips } if left.is_zero() => ("probing", None, trips),
-            BreakerState::Open { left, trips } => ("open", Some(left), trips),
-            BreakerState::Held => ("held", None, 0),
+        let (state, open_for_ms) = state_of(breaker.state);
+        let trips = match breaker.state {
+            BreakerState::Open { trips, .. } => trips,
+            BreakerState::Closed { .. } | BreakerState::Held => 0,
         };
         Self {
             plugin: breaker.key.plugin,
             target: breaker.key.target,
             state,
-            open_for_ms: left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
+            open_for_ms,
             trips,
             reason: breaker.reason,
             changed_by: breaker.changed_by,
             changed_at: time(breaker.changed_at),
         }
+    }
+}
+
+/// Its name, and how long it is until the next probe.
+pub(super) fn state_of(state: BreakerState) -> (&'static str, Option<u64>) {
+    match state {
+        BreakerState::Closed { .. } => ("closed", None),
+        BreakerState::Open { left, .. } if left.is_zero() => ("probing", None),
+        BreakerState::Open { left, .. } => {
+            ("open", Some(u64::try_from(left.as_millis()).unwrap_or(u64::MAX)))
+        }
+        BreakerState::Held => ("held", None),
     }
 }
 
@@ -125,14 +136,21 @@ fn key_of(path: BreakerPath) -> Result<BreakerKey, Problem> {
     let named = |text: &str, max: usize| {
         (1..=max).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
     };
+    // Whoever forgets the port would open a breaker that nobody asks.
+    let is_target = |target: &str| {
+        let port = target.rsplit_once(':').map(|(_, port)| port.parse::<u16>().is_ok());
+        target == "messaging" || port == Some(true)
+    };
     match path {
-        Ok(Path((plugin, target))) if named(&plugin, 64) && named(&target, TARGET_BYTES_MAX) => {
+        Ok(Path((plugin, target)))
+            if named(&plugin, 64) && named(&target, TARGET_BYTES_MAX) && is_target(&target) =>
+        {
             Ok(BreakerKey { plugin, target: target.to_ascii_lowercase() })
         }
         Ok(_) | Err(_) => Err(Problem::new(
             ProblemKind::NotFound,
             "A breaker is named by a plugin and a target, such as partner-sync and \
-             api.partner.example:443.",
+             api.partner.example:443, or messaging for the broker.",
         )),
     }
 }

@@ -95,7 +95,7 @@ pub(super) struct EventView {
 pub(super) struct Waits {
     /// An earlier event of its aggregate.
     pub(super) held_by: Option<EventId>,
-    /// Its rate.
+    /// Its rate, or a plugin that takes it.
     pub(super) waits_for: Option<String>,
 }
 

@@ -91,7 +91,9 @@ impl RunningHost {
         let host = HostId::generate(&machine_name());
         let secrets: Arc<dyn SecretSource> = Arc::new(ConfiguredSecrets::new(plan.secrets));
         let engine = start_engine(Arc::clone(&secrets), plan.audit)?;
-        let plugins = open_plugins(&engine, &plan.plugins, &store, &host, &plan.flow).await?;
+        // Boxed, for it is large.
+        let plugins = open_plugins(&engine, &plan.plugins, &store, &host, &plan.flow);
+        let plugins = Box::pin(plugins).await?;
         let Opened { registry, follower } = plugins;
         let chains =
             Chains::open(plan.networks, Arc::clone(&store) as _).await.map_err(|error| {
@@ -128,6 +130,7 @@ impl RunningHost {
         let dispatcher = DispatcherJob {
             store: Arc::clone(&store) as _,
             limits: Arc::clone(&store) as _,
+            unrouted: Arc::clone(&store) as _,
             breakers: Arc::clone(&store) as _,
             registry,
             engine,

@@ -158,14 +158,38 @@ fn status_for_people(routes: &Value) -> String {
 
 /// The first thing that somebody should do something about.
 fn state(route: &Value) -> String {
-    let empty = route["handlers"].as_array().is_none_or(Vec::is_empty);
-    let text = match (route["paused"] == true, route["untaken"] == true, empty) {
-        (true, _, _) => return format!("paused: {}", cell(&route["control"]["reason"])),
-        (false, _, true) => "no route: no plugin on this host handles it",
-        (false, true, false) => "due, and no host is taking it",
-        (false, false, false) => "ok",
+    let handlers = route["handlers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if route["paused"] == true {
+        return format!("paused: {}", cell(&route["control"]["reason"]));
+    }
+    if handlers.is_empty() {
+        return "no route: no plugin on this host handles it".to_owned();
+    }
+    if route["unrouted"]["number"].as_u64().is_some_and(|number| number > 0) {
+        let unrouted = count(&route["unrouted"]);
+        return format!("no route: no plugin on this host selects {unrouted} of them");
+    }
+    if let Some(breaker) = handlers.iter().find_map(open_breaker) {
+        return breaker;
+    }
+    if route["untaken"] == true { "due, and no host is taking it" } else { "ok" }.to_owned()
+}
+
+/// What is said of a plugin whose breaker is open; of several, of the first.
+fn open_breaker(handler: &Value) -> Option<String> {
+    let breakers = handler["breakers"].as_array()?;
+    let breaker = breakers.first()?;
+    let (plugin, target) = (cell(&handler["plugin"]), cell(&breaker["target"]));
+    let until = match (breaker["state"].as_str(), breaker["open_for_ms"].as_u64()) {
+        (Some("held"), _) => "held open by hand".to_owned(),
+        (_, Some(left)) => format!("open, the next probe in {}", age(left)),
+        (_, None) => "open, and being probed".to_owned(),
     };
-    text.to_owned()
+    let more = match breakers.len() {
+        0 | 1 => String::new(),
+        count => format!("; {} more", count - 1),
+    };
+    Some(format!("the breaker of {plugin} and {target} is {until}{more}"))
 }
 
 fn count(count: &Value) -> String {
@@ -228,6 +252,39 @@ mod tests {
         route["paused"] = json!(false);
         route["handlers"] = json!([]);
         assert_eq!(state(&route), "no route: no plugin on this host handles it");
+    }
+
+    #[test]
+    fn what_no_plugin_selects_is_told() {
+        let mut route = route();
+        route["unrouted"] = json!({"number": 3, "at_least": false});
+        assert_eq!(state(&route), "no route: no plugin on this host selects 3 of them");
+    }
+
+    #[test]
+    fn a_breaker_that_is_open_says_whose_and_for_how_long() {
+        let mut route = route();
+        for (breakers, said) in [
+            (
+                json!([{"target": "t:443", "state": "open", "open_for_ms": 61_000}]),
+                "the breaker of p and t:443 is open, the next probe in 1m 1s",
+            ),
+            (
+                json!([{"target": "t:443", "state": "probing", "open_for_ms": null}]),
+                "the breaker of p and t:443 is open, and being probed",
+            ),
+            (
+                json!([
+                    {"target": "messaging", "state": "held", "open_for_ms": null},
+                    {"target": "t:443", "state": "held", "open_for_ms": null},
+                ]),
+                "the breaker of p and messaging is held open by hand; 1 more",
+            ),
+            (json!([]), "due, and no host is taking it"),
+        ] {
+            route["handlers"][0]["breakers"] = breakers;
+            assert_eq!(state(&route), said);
+        }
     }
 
     #[test]

@@ -89,6 +89,7 @@ mod tests {
             retrying: none,
             failed: none,
             rate_limited: none,
+            unrouted: none,
             held: none,
             paused: false,
             oldest_age: Some(age),

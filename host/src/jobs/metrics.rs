@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::breaker_counts::BreakerCounts;
 use crate::domain::{Decision, EventType};
 use crate::plugin::Copied;
 use crate::store::{Backlog, Count, Settled, Settlement, TypeBacklog};
@@ -18,7 +19,10 @@ const SECONDS: [f64; 9] = [0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0];
 const EVENTS: [f64; 6] = [1.0, 5.0, 25.0, 100.0, 250.0, 500.0];
 
 #[derive(Default)]
-pub struct Metrics(Mutex<Counts>);
+pub struct Metrics {
+    counts: Mutex<Counts>,
+    breakers: BreakerCounts,
+}
 
 #[derive(Default)]
 struct Counts {
@@ -129,7 +133,11 @@ impl<const N: usize> Histogram<N> {
 impl Metrics {
     /// A panic while it was held left counts, and those are all there is.
     fn counts(&self) -> MutexGuard<'_, Counts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) const fn breakers(&self) -> &BreakerCounts {
+        &self.breakers
     }
 
     /// One batch, and what the store answered for each.
@@ -237,6 +245,7 @@ impl Metrics {
             let at = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
             line(&mut text, &format!("{metric}{{job=\"{job}\"}}"), at);
         }
+        self.breakers.write(&mut text);
         text
     }
 }
@@ -272,6 +281,11 @@ fn write_backlog(text: &mut String, backlog: &Backlog, untaken_after: Duration) 
             "Events that wait for their rate; counting stops at 10000.",
             |found| found.rate_limited,
         ),
+        (
+            "tidegate_backlog_unrouted_events",
+            "Events that no plugin of their type selects; counting stops at 10000.",
+            |found| found.unrouted,
+        ),
     ] {
         head(text, metric, "gauge", help);
         for found in &backlog.types {
@@ -302,12 +316,12 @@ fn write_backlog(text: &mut String, backlog: &Backlog, untaken_after: Duration) 
     line(text, metric, aged.as_secs_f64());
 }
 
-fn head(text: &mut String, name: &str, kind: &str, help: &str) {
+pub(super) fn head(text: &mut String, name: &str, kind: &str, help: &str) {
     // Writing to a String cannot fail.
     let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
 
-fn line(text: &mut String, name: &str, value: impl std::fmt::Display) {
+pub(super) fn line(text: &mut String, name: &str, value: impl std::fmt::Display) {
     let _ = writeln!(text, "{name} {value}");
 }
 
@@ -403,6 +417,7 @@ mod tests {
             retrying: count(1),
             failed: count(2),
             rate_limited: count(7),
+            unrouted: Count::default(),
             held: count(1),
             paused: false,
             oldest_age: Some(Duration::from_secs(60)),

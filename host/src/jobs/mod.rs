@@ -5,6 +5,7 @@
 //! tried again; it never ends a job.
 
 mod backlog;
+mod breaker_counts;
 mod capabilities;
 mod confirmation;
 mod cycle;

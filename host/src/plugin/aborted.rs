@@ -8,6 +8,7 @@ use wasmtime::component::ResourceTableError;
 use wasmtime_wasi::I32Exit;
 
 use super::bindings::imported::log::Level;
+use super::breaches;
 use super::functions::log::printable;
 use super::limits::LimitReached;
 use super::release::ReleaseFacts;
@@ -82,7 +83,10 @@ pub(super) fn stop_reason(store: &Store<CallState>, error: &wasmtime::Error) -> 
     let trap = match (error.downcast_ref::<wasmtime::Trap>(), error.downcast_ref::<I32Exit>()) {
         (Some(trap), _) => format!("the handler trapped: {trap}"),
         (None, Some(exit)) => format!("the handler exited with {} and gave no answer", exit.0),
-        (None, None) => format!("the handler was stopped: {:#}", error.root_cause()),
+        (None, None) => match breaches::reason(error, &state.facts.release.manifest.limits) {
+            Some(reason) => reason,
+            None => format!("the handler was stopped: {:#}", error.root_cause()),
+        },
     };
     // What a panicking guest printed last says more than the trap.
     if printed.is_empty() { trap } else { format!("{trap}; it printed: {printed}") }

@@ -10,13 +10,15 @@ use wasmtime::{PoolConcurrencyLimitError, Store};
 use super::aborted::{Aborted, STORE_AWAY_WAIT, log_printed, stop_reason, with_notes};
 use super::bindings::exported::handler::{Event, Failure, Receipt as GuestReceipt};
 use super::bindings::imported::types::Finding;
+use super::breaches::HANDLES_MAX;
 use super::engine::SandboxEngine;
 use super::limits::size;
+use super::own_time::within;
 use super::receipt;
 use super::release::{Release, ReleaseError};
 use super::services::{SecretSource, Work};
 use super::shadow::{Recorder, Replay};
-use super::state::{CallFacts, CallState, RESOURCES_MAX, Services};
+use super::state::{CallFacts, CallState, Services};
 use super::targets::TargetReports;
 use super::way::Way;
 use crate::domain::{EventState, OutboxEvent, Outcome, WithdrawalRequest};
@@ -257,7 +259,8 @@ impl Release {
         ) -> wasmtime::Result<T>,
     ) -> Result<T, Aborted> {
         let _place = engine.place(self.weight).await;
-        let run = engine.turns().take(&self.account, self.run(engine, facts, export));
+        let run = self.run(engine, facts, export);
+        let run = engine.turns().take(&self.account, &facts.host_waits, run);
         // A panic in a host function must end this call, and not the host.
         AssertUnwindSafe(run)
             .catch_unwind()
@@ -283,18 +286,19 @@ impl Release {
         store.set_epoch_deadline(1);
         store.epoch_deadline_async_yield_and_update(1);
         store.set_hostcall_fuel(limits.hand_over_bytes());
-        // The guest's own handles, beside the host's: each costs the host a few bytes.
-        store.set_max_component_handles(RESOURCES_MAX * 4);
+        store.set_max_component_handles(HANDLES_MAX);
 
         let run = async {
             let instance = self.instance.instantiate_async(&mut store).await?;
             export(instance, &mut store).await
         };
-        let ended = match tokio::time::timeout(limits.timeout, run).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) if error.is::<PoolConcurrencyLimitError>() => Err(Aborted::not_begun()),
-            Ok(Err(error)) => Err(Aborted::of(facts, &stop_reason(&store, &error))),
-            Err(_) => {
+        let ended = match within(limits.timeout, &facts.host_waits, run).await {
+            Some(Ok(answer)) => Ok(answer),
+            Some(Err(error)) if error.is::<PoolConcurrencyLimitError>() => {
+                Err(Aborted::not_begun())
+            }
+            Some(Err(error)) => Err(Aborted::of(facts, &stop_reason(&store, &error))),
+            None => {
                 let limit = limits.timeout.as_millis();
                 Err(Aborted::of(facts, &format!("time limit {limit}ms reached")))
             }

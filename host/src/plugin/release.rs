@@ -21,6 +21,7 @@ use super::manifest::{Manifest, ManifestError};
 use super::signature::SignatureError;
 use super::slots::Slots;
 use super::state::CallState;
+use super::targets::Targets;
 use super::turns::Account;
 
 /// A loaded release, ready to be called.
@@ -50,6 +51,8 @@ pub struct ReleaseFacts {
     pub digest: String,
     /// Where it comes from, such as its folder.
     pub origin: String,
+    /// What it may ask for something, by its grants.
+    pub targets: Targets,
     pub(super) settings_json: String,
     pub(super) outbound: Arc<Outbound>,
     /// Of the secrets that stay with the host: name, and what the guest gets in its place.
@@ -112,6 +115,11 @@ impl Release {
     #[must_use]
     pub fn digest(&self) -> &str {
         &self.facts.digest
+    }
+
+    #[must_use]
+    pub fn targets(&self) -> &Targets {
+        &self.facts.targets
     }
 
     /// Where it comes from, such as its folder.
@@ -235,6 +243,7 @@ impl Release {
         let connections = Egress::new(&manifest, &outbound)
             .map_err(|cause| ReleaseError::Certificates { plugin, cause })?;
         let facts = ReleaseFacts {
+            targets: Targets::of(&manifest.grants),
             settings_json: manifest.settings.to_string(),
             placeholders: placeholders(&manifest, &outbound),
             outbound,

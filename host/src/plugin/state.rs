@@ -13,6 +13,7 @@ use super::functions::http::Egress;
 use super::functions::log::printable;
 use super::functions::stdio::Printed;
 use super::limits::{Limits, SandboxGuard, size};
+use super::own_time::HostWaits;
 use super::release::ReleaseFacts;
 use super::services::{Checkpoints, Messaging, SecretSource, Signer, Work};
 use super::targets::TargetReports;
@@ -106,6 +107,8 @@ pub(crate) struct CallFacts {
     /// Calls of the host's own store that are under way, or failed because it is away.
     store_waits: AtomicU32,
     notes: Mutex<Vec<String>>,
+    /// What the host made it wait, which is not of its own time.
+    pub(super) host_waits: HostWaits,
     /// What it showed of its targets.
     pub(crate) targets: Arc<TargetReports>,
 }
@@ -132,6 +135,7 @@ impl CallFacts {
             log_bytes: AtomicUsize::new(0),
             store_waits: AtomicU32::new(0),
             notes: Mutex::new(Vec::new()),
+            host_waits: HostWaits::default(),
             targets: Arc::default(),
         }
     }

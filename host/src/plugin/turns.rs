@@ -4,7 +4,8 @@
 //! sixty guests that spin would still stand in line before each step of anybody else: before every
 //! query, every settlement, every answer. So a call that has computed for longer than [`BRIEF`] goes
 //! on only in its turn, a tick at a time, and there are fewer turns than threads. A plugin whose
-//! calls do so again and again owes what they took: its next calls take turns from the start.
+//! calls do so again and again owes what they took: its next calls take turns from the start. What
+//! a call waits for its turns is not of its own time.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -14,6 +15,8 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+
+use super::own_time::HostWaits;
 
 /// What a call may compute without waiting for a turn. A usual one needs 30 µs, an interpreter in a
 /// component about a millisecond.
@@ -49,19 +52,29 @@ impl Turns {
 
     /// Runs a call, in turns once it has computed for long. What is dropped within it counts too:
     /// clearing an instance's memory is work.
-    pub(super) async fn take<F: Future>(&self, account: &Account, call: F) -> F::Output {
+    pub(super) async fn take<F: Future>(
+        &self,
+        account: &Account,
+        waits: &HostWaits,
+        call: F,
+    ) -> F::Output {
         let mut call = pin!(call);
-        let mut waiting: Option<Waiting> = None;
+        let mut waiting: Option<(tokio::time::Instant, Waiting)> = None;
         let mut used = Duration::ZERO;
         poll_fn(|context| {
             let mut turn = None;
             if used > BRIEF || self.owes(account) {
-                let next = || Box::pin(Arc::clone(&self.turns).acquire_owned()) as Waiting;
-                match waiting.get_or_insert_with(next).as_mut().poll(context) {
+                let next = || {
+                    let turn = Box::pin(Arc::clone(&self.turns).acquire_owned()) as Waiting;
+                    (tokio::time::Instant::now(), turn)
+                };
+                let (since, next) = waiting.get_or_insert_with(next);
+                match next.as_mut().poll(context) {
                     Poll::Pending => return Poll::Pending,
                     // The semaphore is never closed.
                     Poll::Ready(taken) => turn = taken.ok(),
                 }
+                waits.add(since.elapsed());
                 waiting = None;
             }
             let started = Instant::now();
@@ -75,6 +88,15 @@ impl Turns {
             polled
         })
         .await
+    }
+
+    /// Takes every turn, and lets a plugin owe one.
+    #[cfg(test)]
+    pub(super) async fn hold_against(&self, account: &Account) -> OwnedSemaphorePermit {
+        self.charge(account, OWES_MAX);
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let all = u32::try_from(threads.saturating_sub(1).max(1)).unwrap();
+        Arc::clone(&self.turns).acquire_many_owned(all).await.unwrap()
     }
 
     fn now(&self) -> u64 {
@@ -127,7 +149,10 @@ mod tests {
         let calls = (0..8).map(|_| {
             let (turns, account) = (turns.clone(), Arc::clone(&account));
             let (running, most) = (Arc::clone(&running), Arc::clone(&most));
-            tokio::spawn(async move { turns.take(&account, computes(20, &running, &most)).await })
+            tokio::spawn(async move {
+                let waits = HostWaits::default();
+                turns.take(&account, &waits, computes(20, &running, &most)).await;
+            })
         });
         for call in calls.collect::<Vec<_>>() {
             call.await.unwrap();
@@ -150,7 +175,22 @@ mod tests {
     async fn a_brief_call_never_waits_for_a_long_one() {
         let turns = Turns::of(1);
         let _held = Arc::clone(&turns.turns).acquire_owned().await.unwrap();
-        assert_eq!(turns.take(&Account::default(), async { 7 }).await, 7);
+        let (account, waits) = (Account::default(), HostWaits::default());
+        assert_eq!(turns.take(&account, &waits, async { 7 }).await, 7);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_waited_for_a_turn_is_counted_apart() {
+        let turns = Turns::of(1);
+        let (account, waits) = (Account::default(), HostWaits::default());
+        turns.charge(&account, OWES_MAX);
+        let held = Arc::clone(&turns.turns).acquire_owned().await.unwrap();
+        let let_go = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            drop(held);
+        };
+        tokio::join!(turns.take(&account, &waits, async {}), let_go);
+        assert!(waits.total() >= Duration::from_secs(1));
     }
 
     #[test]

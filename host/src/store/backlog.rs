@@ -74,6 +74,8 @@ pub struct TypeBacklog {
     pub failed: Count,
     /// PENDING, and due but for the rate of their route.
     pub rate_limited: Count,
+    /// PENDING, and put aside because no plugin of their type selects them.
+    pub unrouted: Count,
     /// Of the pending ones, those that an earlier event of an ordered route holds.
     pub held: Count,
     /// Whether the route is paused.
@@ -103,6 +105,7 @@ impl TypeBacklog {
             retrying: ZERO,
             failed: ZERO,
             rate_limited: ZERO,
+            unrouted: ZERO,
             held: ZERO,
             paused: false,
             oldest_age: None,
@@ -166,12 +169,26 @@ fn read<R: Columns>(row: &R) -> Result<Tally, ColumnError> {
     })
 }
 
-/// A type with events that wait for its rate: how many, and the age of the oldest.
-pub(super) fn rate_wait<R: Columns>(row: &R) -> Result<(EventType, Count, Duration), StoreError> {
+/// A type with events that were put aside.
+pub(super) struct Aside {
+    event_type: EventType,
+    /// How many wait for its rate, and how many for a plugin; and whether there are more.
+    limited: u64,
+    unrouted: u64,
+    at_least: bool,
+    oldest_age: Duration,
+}
+
+pub(super) fn rate_wait<R: Columns>(row: &R) -> Result<Aside, StoreError> {
     let read = |row: &R| {
-        let event_type = row.text("event_type")?.parse().map_err(|e| format!("{e}"))?;
-        let rows: u64 = row.count("tally")?;
-        Ok((event_type, counted(rows), age(row.integer("oldest_micros")?)))
+        let (rows, unrouted): (u64, u64) = (row.count("tally")?, row.count("unrouted")?);
+        Ok(Aside {
+            event_type: row.text("event_type")?.parse().map_err(|e| format!("{e}"))?,
+            limited: rows.saturating_sub(unrouted),
+            unrouted,
+            at_least: rows >= u64::from(BACKLOG_COUNT_MAX),
+            oldest_age: age(row.integer("oldest_micros")?),
+        })
     };
     row::field("rate_waiting", read(row))
 }
@@ -190,18 +207,10 @@ pub(super) fn held<R: Columns>(rows: &[R]) -> Result<Vec<(EventType, Count)>, St
     Ok(found.into_iter().map(|(event_type, held, _)| (event_type, count(held))).collect())
 }
 
-fn counted(rows: u64) -> Count {
-    Count { number: rows, at_least: rows >= u64::from(BACKLOG_COUNT_MAX) }
-}
-
 /// Puts together what was read of one moment.
-pub(super) fn whole(
-    tallies: &[Tally],
-    rate_waits: Vec<(EventType, Count, Duration)>,
-    paused: &[String],
-) -> Vec<TypeBacklog> {
+pub(super) fn whole(tallies: &[Tally], asides: Vec<Aside>, paused: &[String]) -> Vec<TypeBacklog> {
     let mut types = sum(tallies);
-    for (event_type, count, age) in rate_waits {
+    for Aside { event_type, limited, unrouted, at_least, oldest_age } in asides {
         let place = match types.binary_search_by(|found| found.event_type.cmp(&event_type)) {
             Ok(place) => place,
             Err(place) => {
@@ -209,8 +218,10 @@ pub(super) fn whole(
                 place
             }
         };
-        types[place].rate_limited = count;
-        types[place].oldest_age = types[place].oldest_age.max(Some(age));
+        let count = |number| Count { number, at_least };
+        types[place].rate_limited = count(limited);
+        types[place].unrouted = count(unrouted);
+        types[place].oldest_age = types[place].oldest_age.max(Some(oldest_age));
     }
     for found in &mut types {
         found.paused = paused.iter().any(|paused| paused == found.event_type.as_str());

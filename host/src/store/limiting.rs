@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::unrouting::NOBODY;
 use super::{Claim, StoreError};
 use crate::domain::{EventId, EventType, Granted, OutboxEvent, Rate, Timestamp};
 
@@ -30,7 +31,7 @@ pub trait LimitStore: Send + Sync {
         limits: Arc<dyn RouteLimits>,
     ) -> Result<LimitedClaim, StoreError>;
 
-    /// Which of these events wait for their rate, and by which key.
+    /// Which of these events wait for their rate, and by which key; or for a plugin.
     async fn rate_waits(&self, events: &[EventId]) -> Result<Vec<(EventId, Bucket)>, StoreError>;
 
     /// Lets up to `limit` events of a type go that wait for a rate which there is no more. Fewer
@@ -63,6 +64,14 @@ pub struct Bucket {
     pub plugin: String,
     /// Empty where the rate has no key, or the payload lacks it.
     pub key: String,
+}
+
+impl Bucket {
+    /// Whether it is no rate that is waited for, but a plugin: see [`super::UnroutedStore`].
+    #[must_use]
+    pub fn is_nobody(&self) -> bool {
+        self.plugin == NOBODY
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -36,6 +36,7 @@ mod retaining;
 mod row;
 mod sign;
 mod sqlite;
+mod unrouting;
 mod views;
 mod wakeup;
 mod writes;
@@ -73,6 +74,7 @@ pub use releasing::{
 };
 pub use repairing::{Cancelled, RepairStore, Skipped};
 pub use retaining::RetainStore;
+pub use unrouting::UnroutedStore;
 pub use views::{
     EventFilter, EventHistory, HistoryEntry, HistoryKind, Page, Replayed, Timeline,
     TransitionRecord, WithdrawalFilter,
@@ -91,6 +93,7 @@ pub trait Store:
     + BacklogStore
     + RepairStore
     + LimitStore
+    + UnroutedStore
     + BreakerStore
     + ReleaseStore
     + BlameStore
@@ -109,6 +112,7 @@ impl<T> Store for T where
         + BacklogStore
         + RepairStore
         + LimitStore
+        + UnroutedStore
         + BreakerStore
         + ReleaseStore
         + BlameStore

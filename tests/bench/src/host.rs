@@ -34,6 +34,7 @@ pub(crate) async fn run(arguments: HostArguments) -> Fallible<()> {
     let dispatcher = DispatcherJob {
         store: Arc::clone(&counting) as _,
         limits: Arc::clone(&store) as _,
+        unrouted: Arc::clone(&store) as _,
         breakers: Arc::clone(&store) as _,
         registry: Arc::new(Registry::new(routes)),
         engine,

@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use tidegate_tests::command_line::ask;
 use tidegate_tests::eventually::eventually;
 use tidegate_tests::machine;
+use tidegate_tests::manifest::Manifest;
 
-use super::scene::{LIVE_WITHIN, Scene};
+use super::scene::{LIVE_WITHIN, Scene, manifest, submit};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_of_a_retired_plugin_wait_visibly_and_go_on_when_it_is_back() {
@@ -45,6 +46,50 @@ async fn events_of_a_retired_plugin_wait_visibly_and_go_on_when_it_is_back() {
     }
     let routes = scene.api.get("/v1/routes").await;
     assert_eq!(route(&routes).unwrap()["no_route"], json!(false));
+}
+
+/// A manifest of the same component for one network.
+fn of_network(name: &str, network: &str) -> Manifest {
+    let select = toml::Table::from_iter([("network".to_owned(), network.into())]);
+    manifest(0).named(name).at_top("select", select)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_no_plugin_selects_waits_visibly_and_goes_when_one_comes() {
+    let _shared = machine::shared().await;
+    let installation = tidegate_tests::installation::Installation::new().with_sqlite();
+    for (name, network) in [("one", "eip155:1"), ("two", "eip155:2")] {
+        installation.add(&of_network(name, network)).await;
+    }
+    let (_host, api) = installation.serve().await;
+    let (folder, away) =
+        (installation.path().join("plugins").join("one"), installation.path().join("away"));
+    fs::rename(&folder, &away).unwrap();
+    eventually("it is retired", LIVE_WITHIN, async || {
+        let plugins = api.get("/v1/plugins").await;
+        let mut live = plugins["items"].as_array().unwrap().iter();
+        if live.any(|it| it["plugin"] == "one") { Err(plugins.to_string()) } else { Ok(()) }
+    })
+    .await;
+    let ok = |network: &str| json!({ "do": "ok", "network": network });
+    let ids = submit(&api, "both", &[ok("eip155:1"), ok("eip155:2")]).await;
+    api.event_reaches(&ids[1], "DONE", LIVE_WITHIN).await;
+    let shown = eventually("it waits", LIVE_WITHIN, async || {
+        let shown = api.get(&format!("/v1/events/{}", ids[0])).await;
+        if shown["event"]["waits_for"].is_string() { Ok(shown) } else { Err(shown.to_string()) }
+    })
+    .await;
+    assert_eq!(shown["event"]["status"], "PENDING", "{shown:#}");
+    assert_eq!(shown["event"]["waits_for"], "no route: a plugin that selects it");
+    assert_eq!(shown["attempts"], json!([]));
+    let routes = api.get("/v1/routes").await;
+    assert_eq!(routes["items"][0]["unrouted"]["number"], 1, "{routes:#}");
+    let status = ask(&api, &["status"]);
+    assert!(status.out.contains("no route: no plugin on this host selects 1"), "{status:?}");
+
+    fs::rename(&away, &folder).unwrap();
+    let done = api.event_reaches(&ids[0], "DONE", LIVE_WITHIN).await;
+    assert_eq!(done["attempts"], json!([]), "waiting cost no attempt");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,4 +1,4 @@
-//! What PENDING events wait for: an earlier one of an ordered route, or their rate.
+//! What PENDING events wait for: an earlier one of an ordered route, their rate, or a plugin.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -43,6 +43,9 @@ pub(super) async fn waits(
 
 /// The rate in the operator's own words, as far as this host has them.
 fn rate(shared: &Inner, event_type: &EventType, bucket: &Bucket) -> String {
+    if bucket.is_nobody() {
+        return "no route: a plugin that selects it".to_owned();
+    }
     let routes = shared.api.registry.current();
     let release = routes.of_type(event_type).find(|one| one.manifest().name == bucket.plugin);
     let limits = release.map(|release| &release.manifest().limits);

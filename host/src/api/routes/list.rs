@@ -7,10 +7,11 @@ use axum::extract::State;
 use http::Uri;
 use serde::Serialize;
 
-use crate::domain::EventType;
+use crate::domain::{BreakerState, EventType};
 use crate::plugin::{Release, Routes};
-use crate::store::{Count, RouteControl, TypeBacklog, backlog_of};
+use crate::store::{Breaker, Count, RouteControl, TypeBacklog, backlog_of};
 
+use super::super::breakers::state_of;
 use super::super::problem::Problem;
 use super::super::query::Query;
 use super::super::state::Shared;
@@ -34,6 +35,7 @@ struct RouteView {
     retrying: CountView,
     failed: CountView,
     rate_limited: CountView,
+    unrouted: CountView,
     held: CountView,
     oldest_age_ms: Option<u64>,
     untaken: bool,
@@ -59,6 +61,16 @@ struct HandlerView {
     rate_key: Option<String>,
     fleet_concurrency: Option<u32>,
     priority: u32,
+    /// Those of the plugin's breakers that are not closed.
+    breakers: Vec<OpenBreakerView>,
+}
+
+#[derive(Debug, Serialize)]
+struct OpenBreakerView {
+    target: String,
+    /// `open`, `probing` or `held`.
+    state: &'static str,
+    open_for_ms: Option<u64>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -74,6 +86,7 @@ pub(in crate::api) async fn list_routes(
     Query::new(&uri).finish()?;
     let controls = shared.api.control.route_controls().await?;
     let routes = shared.api.registry.current();
+    let breakers = shared.api.breakers.breakers().await?;
     let backlog = backlog_of(&*shared.api.backlog, routes.ordered()).await?;
     let patience = shared.api.limits.untaken_after;
 
@@ -95,6 +108,9 @@ pub(in crate::api) async fn list_routes(
             .or_insert_with(|| RouteView::new(&control.event_type, &routes));
         view.control_by(control);
     }
+    for handler in items.values_mut().flat_map(|view| &mut view.handlers) {
+        handler.breakers = open_breakers(&breakers, &handler.plugin);
+    }
     Ok(Json(RouteListView { items: items.into_values().collect() }))
 }
 
@@ -110,6 +126,7 @@ impl RouteView {
             retrying: CountView::default(),
             failed: CountView::default(),
             rate_limited: CountView::default(),
+            unrouted: CountView::default(),
             held: CountView::default(),
             oldest_age_ms: None,
             untaken: false,
@@ -123,6 +140,7 @@ impl RouteView {
         self.retrying = backlog.retrying.into();
         self.failed = backlog.failed.into();
         self.rate_limited = backlog.rate_limited.into();
+        self.unrouted = backlog.unrouted.into();
         self.held = backlog.held.into();
         let millis = |age: std::time::Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
         self.oldest_age_ms = backlog.oldest_age.map(millis);
@@ -151,7 +169,18 @@ fn handler(release: &Release) -> HandlerView {
         rate_key: manifest.limits.rate_key.as_ref().map(ToString::to_string),
         fleet_concurrency: manifest.limits.fleet_concurrency,
         priority: manifest.limits.priority,
+        breakers: Vec::new(),
     }
+}
+
+fn open_breakers(breakers: &[Breaker], plugin: &str) -> Vec<OpenBreakerView> {
+    let of_plugin = breakers.iter().filter(|breaker| breaker.key.plugin == plugin);
+    let open = of_plugin.filter(|breaker| !matches!(breaker.state, BreakerState::Closed { .. }));
+    let view = |breaker: &Breaker| {
+        let (state, open_for_ms) = state_of(breaker.state);
+        OpenBreakerView { target: breaker.key.target.clone(), state, open_for_ms }
+    };
+    open.map(view).collect()
 }
 
 impl From<Count> for CountView {

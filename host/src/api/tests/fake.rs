@@ -328,6 +328,7 @@ pub(super) fn a_backlog(event_type: &str, pending: u64, age_s: Option<u64>) -> T
         retrying: count(0),
         failed: count(0),
         rate_limited: count(0),
+        unrouted: Count::default(),
         held: count(0),
         paused: false,
         oldest_age: age_s.map(Duration::from_secs),

@@ -50,8 +50,10 @@ async fn a_breaker_is_opened_and_closed_with_a_reason_and_seen() {
     let close = control(&format!("{path}/close"), r#"{"reason":"they are back"}"#);
     assert_eq!(host.send(close).await.json()["changed"], true);
     assert_eq!(host.get("/v1/breakers").await.json()["items"][0]["state"], "closed");
-    let nobody = control("/v1/breakers/a%20b/c/open", r#"{"reason":"x"}"#);
-    assert_eq!(host.send(nobody).await.status, 404);
+    for nobody in ["a%20b/c:443", "a/c", "a/c:x"] {
+        let nobody = control(&format!("/v1/breakers/{nobody}/open"), r#"{"reason":"x"}"#);
+        assert_eq!(host.send(nobody).await.status, 404);
+    }
     let wordless = control(&format!("{path}/open"), "{}");
     assert_eq!(host.send(wordless).await.status, 422);
 }

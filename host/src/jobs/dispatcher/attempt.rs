@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::lane::Place;
-use super::{JOB, Shared};
+use super::{JOB, Shared, target_gate};
 use crate::domain::{OutboxEvent, Outcome, SkipReason, Timestamp, decide, decide_on_canary};
 use crate::plugin::{Copied, Release, ShadowCopy, TargetReports};
 use crate::store::{AttemptRecord, LeaseRef, Settlement, counters};
@@ -29,8 +29,9 @@ impl Attempt {
         let started_at = Timestamp::from(std::time::SystemTime::now());
         let clock = Instant::now();
         let job = &self.shared.job;
+        let gate = target_gate::of(&self.shared.breakers, &self.release);
+        let targets = TargetReports::behind(gate);
         // Boxed, for it is large: what is spawned is moved several times.
-        let targets = Arc::<TargetReports>::default();
         let (engine, services) = (&job.engine, &job.services);
         let copy = self.copy_for_shadow();
         let told = (&targets, copy.as_ref().map(ShadowCopy::recorder));
@@ -54,15 +55,15 @@ impl Attempt {
         let Some(outcome) = outcome else {
             tracing::warn!(job = JOB, event.id = %self.event.id, "stopped an attempt: its lease was lost");
             self.shared.in_hand.remove(self.lease);
-            if let Some(copy) = copy {
-                job.metrics.copied(&self.release.manifest().name, copy.skip(SkipReason::CutOff));
-            }
+            let _none = self.cut_off(copy);
             return;
         };
-        let copy = copy.map(|copy| (copy, outcome.clone()));
         let duration = clock.elapsed();
-        let outcome =
-            self.shared.breakers.learn(self.release.manifest(), targets.take(), outcome).await;
+        let seen = targets.take();
+        // What a breaker kept from its target is no example for anybody.
+        let copy = if seen.shut.is_some() { self.cut_off(copy) } else { copy };
+        let copy = copy.map(|copy| (copy, outcome.clone()));
+        let outcome = self.shared.breakers.learn(self.release.manifest(), seen, outcome).await;
         let settlement = self.settlement(outcome, started_at, duration);
         if self.settlements.send(settlement).await.is_err() {
             // Only if the settler panicked: the lease runs out and the event is taken over.
@@ -88,6 +89,15 @@ impl Attempt {
                 None
             }
         }
+    }
+
+    /// There is nothing to compare a shadow with.
+    fn cut_off(&self, copy: Option<ShadowCopy>) -> Option<ShadowCopy> {
+        if let Some(copy) = copy {
+            let plugin = &self.release.manifest().name;
+            self.shared.job.metrics.copied(plugin, copy.skip(SkipReason::CutOff));
+        }
+        None
     }
 
     fn settlement(

@@ -2,7 +2,9 @@
 //! failures that it counts itself.
 //!
 //! A lane asks here before it claims, so that events wait where they are, and nothing pays for a
-//! target that is away. The store is written only when a breaker changes.
+//! target that is away. Which target an event will need, only its plugin knows: where there are
+//! several, all events go, and what is asked for an open one is answered by [`super::target_gate`].
+//! The store is written only when a breaker changes.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,32 +14,46 @@ use super::{JOB, Shared};
 use crate::domain::{
     BreakerPolicy, BreakerState, BreakerStep, HostId, Outcome, Permit, TargetAnswer,
 };
-use crate::plugin::Manifest;
+use crate::jobs::Metrics;
+use crate::plugin::{Manifest, Targets, TargetsSeen};
 use crate::store::{BreakerKey, BreakerStore, ControlNote};
 
 /// How often what other hosts and operators did is looked at.
-const LOOK: Duration = Duration::from_secs(1);
+pub(super) const LOOK: Duration = Duration::from_secs(1);
 /// How long a host has the probe; a host that died with it holds nobody up for longer.
 const PROBE_FOR: Duration = Duration::from_secs(10);
+/// Targets of one plugin that have breakers. Under a `*` a plugin may make up names without end; of
+/// what is beyond, failures open nothing.
+const TARGETS_MAX: usize = 100;
 /// What waits for a probe that another host has, or for its share, looks again after this.
 const AGAIN: Duration = Duration::from_millis(200);
 
 pub(super) struct Breakers {
-    store: Arc<dyn BreakerStore>,
+    pub(super) store: Arc<dyn BreakerStore>,
     host: HostId,
+    pub(super) metrics: Arc<Metrics>,
     known: Mutex<Known>,
 }
 
 #[derive(Default)]
-struct Known {
+pub(super) struct Known {
     /// What is not simply closed, and when that was so.
     states: BTreeMap<BreakerKey, (BreakerState, Instant)>,
     /// Failures in a row on this host.
     runs: BTreeMap<BreakerKey, u32>,
+    /// Attempts that work with a target whose breaker closed a while ago.
+    pub(super) ramping: BTreeMap<BreakerKey, usize>,
 }
 
 impl Known {
-    fn state(&self, key: &BreakerKey) -> BreakerState {
+    /// Whether a target can have a breaker beside those that its plugin has.
+    fn has_room(&self, key: &BreakerKey) -> bool {
+        let known = |of: &BreakerKey| of.plugin == key.plugin && of != key;
+        let count = self.runs.keys().filter(|of| known(of) && !self.states.contains_key(of));
+        count.count() + self.states.keys().filter(|of| known(of)).count() < TARGETS_MAX
+    }
+
+    pub(super) fn state(&self, key: &BreakerKey) -> BreakerState {
         self.states
             .get(key)
             .map_or(BreakerState::Closed { ago: None }, |(state, at)| state.later(at.elapsed()))
@@ -54,59 +70,68 @@ pub(super) enum Admission {
 }
 
 impl Breakers {
-    pub(super) fn new(store: Arc<dyn BreakerStore>, host: HostId) -> Self {
-        Self { store, host, known: Mutex::default() }
+    pub(super) fn new(
+        store: Arc<dyn BreakerStore>,
+        host: HostId,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        Arc::new(Self { store, host, metrics, known: Mutex::default() })
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+    pub(super) fn known(&self) -> std::sync::MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a plugin may do now. Takes the probe where one is due.
+    /// What a plugin may do now. Takes the probe where one is due, and there is one target.
     pub(super) async fn admit(&self, manifest: &Manifest) -> Admission {
         let policy = &manifest.breaker;
-        let (permit, probes) = self.permit(manifest);
-        match permit {
-            Permit::All => Admission::All,
-            Permit::Share(share) => {
-                let all = manifest.limits.concurrency as u64;
-                let some = all.saturating_mul(share.into()) / 1_000;
-                Admission::UpTo(usize::try_from(some).unwrap_or(usize::MAX).max(1))
-            }
-            Permit::Nothing(left) => Admission::Wait(left.min(policy.open_for_max).min(LOOK)),
-            Permit::Probe => {
-                for key in &probes {
-                    match self.store.take_probe(key, PROBE_FOR).await {
-                        Ok(true) => {}
-                        // Another host has it, or closed it meanwhile.
-                        Ok(false) => return Admission::Wait(AGAIN),
-                        Err(error) => {
-                            tracing::warn!(job = JOB, %error, "the probe of a breaker cannot be taken");
-                            return Admission::Wait(LOOK);
-                        }
-                    }
-                }
-                Admission::UpTo(1)
+        let (permit, sole) = self.permit(manifest);
+        match (permit, sole) {
+            (Permit::All, _) | (Permit::Share(_), None) => Admission::All,
+            (Permit::Share(share), Some(_)) => Admission::UpTo(part(manifest, share)),
+            (Permit::Nothing(left), _) => Admission::Wait(left.min(policy.open_for_max).min(LOOK)),
+            // Who asks for one of them takes its probe.
+            (Permit::Probe, None) => Admission::UpTo(1),
+            (Permit::Probe, Some(key)) => match self.take_probe(&key).await {
+                Ok(()) => Admission::UpTo(1),
+                Err(wait) => Admission::Wait(wait),
+            },
+        }
+    }
+
+    /// # Errors
+    /// Another host has it, or closed it meanwhile, or nobody can say: wait for so long.
+    pub(super) async fn take_probe(&self, key: &BreakerKey) -> Result<(), Duration> {
+        match self.store.take_probe(key, PROBE_FOR).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(AGAIN),
+            Err(error) => {
+                tracing::warn!(job = JOB, %error, "the probe of a breaker cannot be taken");
+                Err(LOOK)
             }
         }
     }
 
-    /// The strictest of a plugin's breakers, and those that want a probe.
-    fn permit(&self, manifest: &Manifest) -> (Permit, Vec<BreakerKey>) {
+    /// What the plugin's targets allow, and the key of its target if it has but one. Of several the
+    /// one that allows most counts: some events need only that.
+    fn permit(&self, manifest: &Manifest) -> (Permit, Option<BreakerKey>) {
         let known = self.known();
-        let mut strictest = Permit::All;
-        let mut probes = Vec::new();
-        let of_plugin = known.states.iter().filter(|(key, _)| key.plugin == manifest.name);
-        for (key, (state, at)) in of_plugin {
-            let permit = state.later(at.elapsed()).permit(&manifest.breaker);
-            if permit == Permit::Probe {
-                probes.push(key.clone());
-            }
-            if strictness(permit) > strictness(strictest) {
-                strictest = permit;
-            }
+        if known.states.is_empty() {
+            return (Permit::All, None);
         }
-        (strictest, probes)
+        let targets = Targets::of(&manifest.grants);
+        let key =
+            |target: &str| BreakerKey { plugin: manifest.name.clone(), target: target.to_owned() };
+        let permit = |target: &str| known.state(&key(target)).permit(&manifest.breaker);
+        if let Some(sole) = targets.sole() {
+            return (permit(sole), Some(key(sole)));
+        }
+        if targets.and_others {
+            return (Permit::All, None);
+        }
+        let permits = targets.named.iter().map(|target| permit(target));
+        let most = permits.min_by_key(|permit| strictness(*permit));
+        (most.unwrap_or(Permit::All), None)
     }
 
     /// Whether an event of this plugin that was claimed beside others' must wait, and how long.
@@ -121,25 +146,29 @@ impl Breakers {
     pub(super) async fn learn(
         &self,
         manifest: &Manifest,
-        targets: BTreeMap<String, bool>,
+        seen: TargetsSeen,
         outcome: Outcome,
     ) -> Outcome {
         let mut outcome = outcome;
         let failed = matches!(outcome, Outcome::Retry { .. } | Outcome::Unknown { .. });
-        for (target, answered) in targets {
+        for (target, answered) in seen.answered {
             let key = BreakerKey { plugin: manifest.name.clone(), target };
             // One that did not answer, of an attempt that went well in the end, is no failure.
             let Some((state, step)) = self.notice(&key, answered, failed, &manifest.breaker) else {
                 continue;
             };
             if failed && !answered && state.spares() {
-                outcome = spared(outcome, &key, &manifest.breaker);
+                outcome = spared(outcome, &key.target, manifest.breaker.open_for);
             }
             if let Some(step) = step {
                 self.carry_out(&key, step, &outcome).await;
             }
         }
-        outcome
+        match seen.shut {
+            // It was not even asked.
+            Some(shut) => spared(outcome, &shut.target, shut.wait),
+            None => outcome,
+        }
     }
 
     fn notice(
@@ -153,7 +182,7 @@ impl Breakers {
         let answer = if answered {
             known.runs.remove(key);
             TargetAnswer::Alive
-        } else if failed {
+        } else if failed && known.has_room(key) {
             let run = known.runs.entry(key.clone()).or_default();
             *run = run.saturating_add(1);
             TargetAnswer::Failed { in_a_row: *run }
@@ -179,7 +208,15 @@ impl Breakers {
             }
             (None, _) => {}
         }
+        if step.is_some() {
+            self.tell_metrics(&known);
+        }
         Some((state, step))
+    }
+
+    fn tell_metrics(&self, known: &Known) {
+        let states = known.states.iter().map(|(key, (state, _))| (key.clone(), *state));
+        self.metrics.breakers().seen(states.collect());
     }
 
     async fn carry_out(&self, key: &BreakerKey, step: BreakerStep, outcome: &Outcome) {
@@ -188,6 +225,7 @@ impl Breakers {
             BreakerStep::Open(open_for) => {
                 let reason = reason_of(outcome);
                 tracing::warn!(job = JOB, plugin.name = %plugin, breaker.target = %target, reason, "a breaker is open: the next attempt in {} ms; its events wait", open_for.as_millis());
+                self.metrics.breakers().opened(key);
                 self.store.open_breaker(key, open_for, ControlNote { reason, by }).await
             }
             BreakerStep::Close => {
@@ -203,12 +241,14 @@ impl Breakers {
     }
 
     /// Takes over what the store says. A run of failures goes on.
-    async fn look(&self) {
+    pub(super) async fn look(&self) {
         match self.store.breakers().await {
             Ok(breakers) => {
                 let now = Instant::now();
                 let states = breakers.into_iter().map(|it| (it.key, (it.state, now))).collect();
-                self.known().states = states;
+                let mut known = self.known();
+                known.states = states;
+                self.tell_metrics(&known);
             }
             Err(error) => tracing::debug!(job = JOB, %error, "the breakers cannot be read"),
         }
@@ -245,20 +285,27 @@ fn reason_of(outcome: &Outcome) -> &str {
     }
 }
 
+/// So much of what the plugin may do at once, in thousandths; at least one attempt.
+pub(super) fn part(manifest: &Manifest, share: u32) -> usize {
+    let all = manifest.limits.concurrency as u64;
+    let some = all.saturating_mul(share.into()) / 1_000;
+    usize::try_from(some).unwrap_or(usize::MAX).max(1)
+}
+
 /// The same failure, which costs no attempt: the breaker was open, or this was its probe.
-fn spared(outcome: Outcome, key: &BreakerKey, policy: &BreakerPolicy) -> Outcome {
-    let said = |reason: String| format!("the breaker of {} is open: {reason}", key.target);
+fn spared(outcome: Outcome, target: &str, after: Duration) -> Outcome {
+    let said = |reason: String| {
+        let text = format!("the breaker of {target} is open");
+        // The host's own words may have come through the plugin.
+        if reason.contains(&text) { reason } else { format!("{text}: {reason}") }
+    };
     match outcome {
-        Outcome::Retry { reason, .. } => Outcome::Interrupted {
-            reason: said(reason),
-            after: policy.open_for,
-            outcome_unknown: false,
-        },
-        Outcome::Unknown { reason } => Outcome::Interrupted {
-            reason: said(reason),
-            after: policy.open_for,
-            outcome_unknown: true,
-        },
+        Outcome::Retry { reason, .. } => {
+            Outcome::Interrupted { reason: said(reason), after, outcome_unknown: false }
+        }
+        Outcome::Unknown { reason } => {
+            Outcome::Interrupted { reason: said(reason), after, outcome_unknown: true }
+        }
         Outcome::Done(_)
         | Outcome::Defer { .. }
         | Outcome::Reject { .. }
@@ -271,14 +318,24 @@ mod tests {
     use super::*;
     use crate::store::{BreakerKey, MemoryBreakers};
 
-    fn manifest(breaker: &str) -> Manifest {
-        let text = format!("name = \"p\"\nhandles = [\"A\"]\n[breaker]\n{breaker}");
+    fn with_grants(breaker: &str, grants: &str) -> Manifest {
+        let text =
+            format!("name = \"p\"\nhandles = [\"A\"]\n[breaker]\n{breaker}\n[grants]\n{grants}");
         Manifest::parse(&text, std::path::Path::new("plugin.toml")).unwrap()
     }
 
-    fn breakers() -> (Breakers, Arc<MemoryBreakers>) {
+    fn manifest(breaker: &str) -> Manifest {
+        with_grants(breaker, r#"http = ["https://t"]"#)
+    }
+
+    fn breakers() -> (Arc<Breakers>, Arc<MemoryBreakers>) {
         let store = Arc::<MemoryBreakers>::default();
-        (Breakers::new(Arc::clone(&store) as _, HostId::generate("test")), store)
+        let host = HostId::generate("test");
+        (Breakers::new(Arc::clone(&store) as _, host, Arc::default()), store)
+    }
+
+    fn asked(target: &str, answered: bool) -> TargetsSeen {
+        TargetsSeen { answered: BTreeMap::from([(target.to_owned(), answered)]), shut: None }
     }
 
     fn failed() -> Outcome {
@@ -287,8 +344,7 @@ mod tests {
 
     async fn attempt(breakers: &Breakers, manifest: &Manifest, answered: bool) -> Outcome {
         let outcome = if answered { Outcome::Done(Default::default()) } else { failed() };
-        let targets = BTreeMap::from([("t:443".to_owned(), answered)]);
-        breakers.learn(manifest, targets, outcome).await
+        breakers.learn(manifest, asked("t:443", answered), outcome).await
     }
 
     #[tokio::test]
@@ -309,12 +365,12 @@ mod tests {
     async fn a_failure_that_no_target_had_part_in_opens_nothing() {
         let ((breakers, _), manifest) = (breakers(), manifest("failures = 1"));
         for _ in 0..10 {
-            assert_eq!(breakers.learn(&manifest, BTreeMap::new(), failed()).await, failed());
+            let nobody = TargetsSeen::default();
+            assert_eq!(breakers.learn(&manifest, nobody, failed()).await, failed());
         }
         // Nor does a target that answered, or one that failed an attempt which went well.
-        let answered = BTreeMap::from([("t:443".to_owned(), true)]);
-        breakers.learn(&manifest, answered, failed()).await;
-        let passed_over = BTreeMap::from([("t:443".to_owned(), false)]);
+        breakers.learn(&manifest, asked("t:443", true), failed()).await;
+        let passed_over = asked("t:443", false);
         breakers.learn(&manifest, passed_over, Outcome::Done(Default::default())).await;
         assert!(matches!(breakers.admit(&manifest).await, Admission::All));
     }
@@ -345,5 +401,41 @@ mod tests {
         assert!(matches!(attempt(&breakers, &manifest, false).await, Outcome::Interrupted { .. }));
         attempt(&breakers, &manifest, true).await;
         assert!(matches!(breakers.admit(&manifest).await, Admission::Wait(_)));
+    }
+
+    #[tokio::test]
+    async fn of_several_targets_one_that_is_open_holds_nobody_up_and_all_of_them_do() {
+        let (breakers, _) = breakers();
+        let several = with_grants("failures = 1", r#"http = ["https://t", "https://u"]"#);
+        let fail = async |target: &str| {
+            breakers.learn(&several, asked(target, false), failed()).await;
+        };
+        fail("t:443").await;
+        assert!(matches!(breakers.admit(&several).await, Admission::All));
+        assert_eq!(breakers.shut(&several), None);
+        // Of a wildcard nobody knows what else there is.
+        let any = with_grants("failures = 1", r#"http = ["https://t", "https://*.u.example"]"#);
+        fail("u:443").await;
+        assert!(matches!(breakers.admit(&any).await, Admission::All));
+        assert!(matches!(breakers.admit(&several).await, Admission::Wait(_)));
+        assert!(breakers.shut(&several).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_plugin_does_not_wait_for_what_it_has_no_grant_for_any_more() {
+        let (breakers, _) = breakers();
+        let before = with_grants("failures = 1", r#"http = ["https://old"]"#);
+        breakers.learn(&before, asked("old:443", false), failed()).await;
+        assert!(matches!(breakers.admit(&before).await, Admission::Wait(_)));
+        assert!(matches!(breakers.admit(&manifest("failures = 1")).await, Admission::All));
+    }
+
+    #[tokio::test]
+    async fn names_without_end_open_no_breakers_without_end() {
+        let ((breakers, store), manifest) = (breakers(), manifest("failures = 1"));
+        for n in 0..TARGETS_MAX + 50 {
+            breakers.learn(&manifest, asked(&format!("h{n}:443"), false), failed()).await;
+        }
+        assert_eq!(store.breakers().await.unwrap().len(), TARGETS_MAX);
     }
 }

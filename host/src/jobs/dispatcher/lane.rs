@@ -10,15 +10,13 @@ use super::attempt::Attempt;
 use super::breakers::Admission;
 use super::gate::Places;
 use super::gather::Patience;
-use super::limits::{TypeLimits, TypeRate};
+use super::limits::TypeLimits;
 use super::outrun::Outrun;
 use super::{JOB, Shared};
 use crate::domain::{Decision, EventState, EventType, OutboxEvent};
 use crate::jobs::cycle;
 use crate::plugin::{Release, Routes, Slot};
-use crate::store::{
-    AttemptRecord, CLAIM_MAX, Claim, LeaseRef, LimitedClaim, Settlement, StoreError,
-};
+use crate::store::{AttemptRecord, Claim, LeaseRef, LimitedClaim, Settlement, StoreError};
 
 /// The pause after events had to be given back.
 const GIVEN_BACK_PAUSE: Duration = Duration::from_millis(50);
@@ -29,14 +27,11 @@ const LIMITED_PAUSE_MIN: Duration = Duration::from_millis(1);
 /// How long a lane waits whose plugin has all in hand that its breaker lets it.
 const SHARE_PAUSE: Duration = Duration::from_millis(20);
 
-/// How long an event waits that no plugin selects. A plugin that does may come any time.
-const UNSELECTED_PAUSE: Duration = Duration::from_secs(60);
-
 /// Takes events of one type and starts their attempts. One claim at a time: a second one beside it
 /// would walk past the rows that the first is just taking, and cost the database more than it brings.
 pub(super) struct Lane {
-    shared: Arc<Shared>,
-    event_type: EventType,
+    pub(super) shared: Arc<Shared>,
+    pub(super) event_type: EventType,
     settlements: mpsc::Sender<Settlement>,
     attempts: TaskTracker,
     patience: Patience,
@@ -46,6 +41,16 @@ pub(super) struct Lane {
 pub(super) struct Place {
     _plugin: Slot,
     _host: Places,
+}
+
+/// What became of a claimed event.
+enum Began {
+    /// Its attempt, or its wait.
+    Yes,
+    /// It must be given back.
+    NoPlace,
+    /// No plugin of its type selects it.
+    NoRoute,
 }
 
 /// What a pass of the lane came to.
@@ -82,7 +87,7 @@ impl Lane {
         let mut wakeups = shared.job.store.wakeups();
         let mut settled = shared.settled.subscribe();
         let mut changes = shared.job.registry.changes();
-        let mut rates = None;
+        let (mut rates, mut selects) = (None, None);
         let (mut failures, mut outrun) = (0, Outrun::default());
         loop {
             // Seen before the claim, so that a hint that comes during it is not lost.
@@ -90,6 +95,7 @@ impl Lane {
             settled.borrow_and_update();
             changes.borrow_and_update();
             self.follow_rates(&mut rates).await;
+            self.follow_selects(&mut selects).await;
             let Some(pass) = self.pass(&mut changes).await else { break };
             if matches!(pass, Ok(Pass::Full | Pass::Some)) {
                 outrun.forget();
@@ -154,29 +160,6 @@ impl Lane {
             let manifest = release.manifest();
             manifest.ordered || manifest.limits.fleet_concurrency.is_some()
         })
-    }
-
-    /// Lets go what waits for a rate that the manifests no longer have, whenever their rates change:
-    /// what waits is then counted by the rate of now. What is missed comes by itself, within the hour.
-    async fn follow_rates(&self, last: &mut Option<Vec<TypeRate>>) {
-        let job = &self.shared.job;
-        let rates = TypeLimits::rates(&job.registry.current(), &self.event_type);
-        // At the start those of the last run are unknown: without a rate, nothing may wait for one.
-        let unchanged = match last.as_ref() {
-            Some(last) => *last == rates,
-            None => !rates.is_empty(),
-        };
-        while !unchanged && !self.shared.stop.is_cancelled() {
-            match job.limits.end_rate_waits(&self.event_type, CLAIM_MAX).await {
-                Ok(ended) if ended >= u64::from(CLAIM_MAX) => {}
-                Ok(_) => break,
-                Err(error) => {
-                    tracing::warn!(job = JOB, event_type = %self.event_type, %error, "what waits for a rate was not let go");
-                    break;
-                }
-            }
-        }
-        *last = Some(rates);
     }
 
     /// Waits for places and claims once. None after the stop: then nothing is claimed.
@@ -273,13 +256,23 @@ impl Lane {
         // Those of now: what was swapped during the claim holds for its events, too.
         let now = job.registry.current();
         let fits = Arc::ptr_eq(&now, routes) || self.orders_alike(routes, &now);
-        let mut given_back = Vec::new();
+        let (mut given_back, mut aside) = (Vec::new(), Vec::new());
         for event in events {
             let EventState::Processing(lease) = &event.state else { continue };
             let lease = LeaseRef { event: event.id, token: lease.token };
-            if !fits || !self.begin(event, lease, (&now, release), &mut places).await {
-                given_back.push(lease);
+            let began = if fits {
+                self.begin(event, lease, (&now, release), &mut places).await
+            } else {
+                Began::NoPlace
+            };
+            match began {
+                Began::Yes => {}
+                Began::NoPlace => given_back.push(lease),
+                Began::NoRoute => aside.push(lease),
             }
+        }
+        if !aside.is_empty() {
+            job.unrouted.put_aside(&aside).await?;
         }
         if !given_back.is_empty() {
             self.shared.job.store.release(&given_back).await?;
@@ -293,31 +286,28 @@ impl Lane {
         })
     }
 
-    /// Starts the attempt at a claimed event, or puts it off. False if it must be given back.
+    /// Starts the attempt at a claimed event, or puts it off.
     async fn begin(
         &self,
         event: OutboxEvent,
         lease: LeaseRef,
         (routes, claimed_for): (&Routes, &Arc<Release>),
         places: &mut Vec<Place>,
-    ) -> bool {
+    ) -> Began {
         let Some(chosen) = routes.route(&event.event_type, &event.payload) else {
-            if routes.of_type(&self.event_type).next().is_none() {
-                return false;
-            }
-            let reason = format!("no plugin for {} selects its payload", event.event_type);
-            self.postpone(event, lease, claimed_for, UNSELECTED_PAUSE, reason).await;
-            return true;
+            // Without any route at all it waits where it is: then nothing claims it.
+            let others = routes.of_type(&self.event_type).next().is_some();
+            return if others { Began::NoRoute } else { Began::NoPlace };
         };
         if let Some(wait) = self.shut(chosen, claimed_for) {
             let reason = format!("a breaker of {} is open", chosen.manifest().name);
             self.postpone(event, lease, chosen, wait, reason).await;
-            return true;
+            return Began::Yes;
         }
-        let Some(place) = Self::place(chosen, claimed_for, places) else { return false };
+        let Some(place) = Self::place(chosen, claimed_for, places) else { return Began::NoPlace };
         let chosen = self.shared.job.registry.canaries().current().choose(chosen, &event);
         self.start(event, lease, chosen, place);
-        true
+        Began::Yes
     }
 
     /// Whether both sets of routes keep the same order among the events of this type.

@@ -7,6 +7,7 @@
 
 mod attempt;
 mod breakers;
+mod following;
 mod gate;
 mod gather;
 mod in_hand;
@@ -16,6 +17,7 @@ mod outrun;
 mod settler;
 #[cfg(test)]
 mod sharing_tests;
+mod target_gate;
 #[cfg(test)]
 mod tests;
 
@@ -30,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::{EventType, HostId};
 use crate::jobs::Metrics;
 use crate::plugin::{Registry, SandboxEngine, Services};
-use crate::store::{BreakerStore, DispatchStore, LimitStore};
+use crate::store::{BreakerStore, DispatchStore, LimitStore, UnroutedStore};
 use breakers::Breakers;
 use gate::Gate;
 use in_hand::InHand;
@@ -73,6 +75,7 @@ impl Default for DispatchConfig {
 pub struct DispatcherJob {
     pub store: Arc<dyn DispatchStore>,
     pub limits: Arc<dyn LimitStore>,
+    pub unrouted: Arc<dyn UnroutedStore>,
     pub breakers: Arc<dyn BreakerStore>,
     pub registry: Arc<Registry>,
     pub engine: SandboxEngine,
@@ -87,7 +90,7 @@ struct Shared {
     job: DispatcherJob,
     in_hand: InHand,
     gate: Arc<Gate>,
-    breakers: Breakers,
+    breakers: Arc<Breakers>,
     /// Changes with each settled batch: on an ordered route the next event of an aggregate is free
     /// only then.
     settled: watch::Sender<u64>,
@@ -104,7 +107,11 @@ impl DispatcherJob {
         let grace = self.config.grace;
         let shared = Arc::new(Shared {
             gate: Gate::new(self.config.attempts_max),
-            breakers: Breakers::new(Arc::clone(&self.breakers), self.host.clone()),
+            breakers: Breakers::new(
+                Arc::clone(&self.breakers),
+                self.host.clone(),
+                Arc::clone(&self.metrics),
+            ),
             job: self,
             in_hand: InHand::default(),
             settled: watch::Sender::new(0),

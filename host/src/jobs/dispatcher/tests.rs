@@ -23,7 +23,7 @@ use crate::plugin::{
 };
 use crate::store::{
     AttemptRecord, Bucket, Claim, DispatchStore, LeaseRef, LimitStore, LimitedClaim, RouteLimits,
-    Settled, Settlement, StoreError,
+    Settled, Settlement, StoreError, UnroutedStore,
 };
 
 /// Fails as often as it is told, and notes the batches that it settled.
@@ -34,6 +34,9 @@ pub(super) struct HandStore {
     pub(super) claimed: Mutex<BTreeMap<EventType, u32>>,
     /// What limited claims are answered.
     pub(super) limited: Mutex<VecDeque<LimitedClaim>>,
+    /// What was put aside, and the types that were let go.
+    pub(super) aside: Mutex<Vec<LeaseRef>>,
+    pub(super) let_go: Mutex<Vec<EventType>>,
     failures: Mutex<u32>,
     settled: Mutex<Vec<Vec<LeaseRef>>>,
     extended: Mutex<VecDeque<Vec<EventId>>>,
@@ -50,6 +53,8 @@ impl HandStore {
             endless: false,
             claimed: Mutex::default(),
             limited: Mutex::default(),
+            aside: Mutex::default(),
+            let_go: Mutex::default(),
             failures: Mutex::new(0),
             settled: Mutex::default(),
             extended: Mutex::default(),
@@ -134,6 +139,19 @@ impl LimitStore for HandStore {
     }
 }
 
+#[async_trait]
+impl UnroutedStore for HandStore {
+    async fn put_aside(&self, leases: &[LeaseRef]) -> Result<(), StoreError> {
+        self.aside.lock().unwrap().extend(leases);
+        Ok(())
+    }
+
+    async fn let_unrouted_go(&self, event_type: &EventType, _: u32) -> Result<u64, StoreError> {
+        self.let_go.lock().unwrap().push(event_type.clone());
+        Ok(0)
+    }
+}
+
 struct Nothing;
 
 #[async_trait]
@@ -163,6 +181,7 @@ fn shared(store: &Arc<HandStore>, lease: Duration) -> Arc<Shared> {
         breakers: Breakers::new(
             Arc::<crate::store::MemoryBreakers>::default(),
             HostId::generate("test"),
+            Arc::default(),
         ),
         settled: watch::Sender::new(0),
         stop: CancellationToken::new(),
@@ -185,6 +204,7 @@ pub(super) fn job(
     DispatcherJob {
         store: Arc::clone(store) as _,
         limits: Arc::clone(store) as _,
+        unrouted: Arc::clone(store) as _,
         breakers: Arc::<crate::store::MemoryBreakers>::default(),
         registry: Arc::new(Registry::new(routes)),
         engine,

@@ -4,12 +4,10 @@ use super::super::bindings::imported::messaging::{Host, Message, PublishError};
 use super::super::limits::size;
 use super::super::services;
 use super::super::state::CallState;
+use super::super::targets::BROKER;
 
 /// An id or a content type longer than this is refused.
 const NAME_BYTES_MAX: usize = 256;
-
-/// The broker's name among the targets that have breakers.
-const BROKER: &str = "messaging";
 
 impl Host for CallState {
     async fn publish(&mut self, message: Message) -> Result<(), PublishError> {
@@ -42,6 +40,11 @@ impl Host for CallState {
         }
         let (_, services) = facts.working().map_err(PublishError::Unavailable)?;
         facts.count_request().map_err(PublishError::Refused)?;
+        if !facts.targets.may_ask(BROKER).await {
+            let reason = format!("the breaker of {BROKER} is open: nothing was sent");
+            facts.note(reason.clone());
+            return Err(PublishError::Unavailable(reason));
+        }
         facts.departs();
         let outgoing = services::OutgoingMessage {
             topic: message.topic,

@@ -114,6 +114,15 @@ impl Origin {
         matches!(self.host, HostPattern::Exact(_))
     }
 
+    /// Host and port, as breakers name a target; none where it names all hosts below a suffix.
+    #[must_use]
+    pub fn target(&self) -> Option<String> {
+        match &self.host {
+            HostPattern::Exact(host) => Some(format!("{host}:{}", self.port)),
+            HostPattern::Below(_) => None,
+        }
+    }
+
     #[must_use]
     pub fn is_https(&self) -> bool {
         self.scheme == Scheme::Https

@@ -13,7 +13,7 @@ use crate::domain::{Rate, RateKey};
 /// The manifest's `[limits]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Of one call, host functions included.
+    /// Of one call, host functions included; what it waits for its turns is not counted.
     pub timeout: Duration,
     /// Bytes of all linear memories of an instance together.
     pub memory: usize,

@@ -100,7 +100,7 @@ async fn core_instances_are_counted() {
         attempt(&release, &services(), json!({})).await
     };
     assert!(matches!(started(2).await, Outcome::Done(_)));
-    assert_retry(&started(1).await, "instance count too high at 2");
+    assert_retry(&started(1).await, "limit of 1 core instances reached");
 }
 
 #[tokio::test]
@@ -144,7 +144,7 @@ async fn what_a_guest_hands_over_at_once_is_bounded() {
     let fakes = Arc::new(Fakes::default());
     let save = json!({"do": "save", "bytes": 2_000_000});
     let outcome = attempt(&release, &fakes.services(), save).await;
-    assert_retry(&outcome, "too much data is being copied between the host and the guest");
+    assert_retry(&outcome, "of what is handed over at once reached");
     let save = json!({"do": "save", "bytes": 1_000_000});
     assert_reject(
         &attempt(&release, &fakes.services(), save).await,

@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::components::{
-    ENGINE, assert_reject, assert_retry, assert_unknown, attempt, detail, event, hostile, release,
+    ENGINE, assert_reject, assert_retry, assert_unknown, attempt, components, detail, event,
+    hostile, manifest, release,
 };
 use super::fakes::services;
 use super::server::{Answer, Server};
 use super::wat;
 use crate::domain::{Counters, Decision, Outcome, RetryPolicy, decide};
+use crate::plugin::{Release, SandboxEngine};
 
 const QUICK: &str = "[limits]\ntimeout = \"100ms\"\n";
 /// Far more than any of these calls may take, and far less than what they try.
@@ -31,6 +33,26 @@ async fn a_loop_ends_at_the_time_limit() {
 async fn waiting_in_the_host_ends_at_the_time_limit() {
     let outcome = attempt(&hostile(QUICK).await, &services(), json!({"do": "sleep"})).await;
     assert_retry(&outcome, "time limit 100ms reached");
+}
+
+/// With an engine of its own, whose turns are taken while it waits for the first answer.
+#[tokio::test]
+async fn a_call_that_waits_for_its_turn_loses_nothing_of_its_time() {
+    let engine = SandboxEngine::start().unwrap();
+    let server = Server::start(Answer::ok()).await;
+    let granted = manifest(&format!("{QUICK}[grants]\n{}", server.grant()));
+    let wasm = &components().await.hostile;
+    let release = Release::from_bytes(&engine, granted, wasm, None).unwrap();
+    let event = event(&json!({"do": "call", "url": server.url(), "count": 3}));
+    let services = services();
+    let attempt = release.attempt(&engine, &event, &services);
+    let taken = async {
+        let held = engine.turns().hold_against(&release.account).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        drop(held);
+    };
+    let (outcome, ()) = tokio::join!(biased; attempt, taken);
+    assert_eq!(detail(outcome)["status"], 200);
 }
 
 #[tokio::test]
@@ -252,6 +274,27 @@ async fn a_flood_of_log_lines_is_cut_and_said_to_be() {
     detail(attempt(&release, &services(), json!({"do": "log_flood"})).await);
     assert_eq!(log.lines("with a line break").len(), 10);
     assert_eq!(log.lines("limit of 10 log lines a call reached").len(), 1);
+}
+
+#[tokio::test]
+async fn the_bytes_of_all_log_lines_are_bounded_and_a_gap_is_an_end() {
+    let release = hostile("[limits]\nlog_bytes = \"20B\"").await;
+    let logged = async |text: &str, count: u32| {
+        let (log, _guard) = log();
+        let payload = json!({"do": "log", "text": text, "count": count});
+        detail(attempt(&release, &services(), payload).await);
+        let said = log.lines("limit 20B of log lines a call reached; the rest is dropped").len();
+        (log.lines(text).len(), said)
+    };
+    assert_eq!(logged("ten bytes!", 2).await, (2, 0), "exactly the limit");
+    assert_eq!(logged("ten bytes!", 5).await, (2, 1), "one more is cut, and said so once");
+    assert_eq!(logged("21 bytes are too many", 1).await, (0, 1));
+    // What is printed counts too, after what was logged: it is logged when the call is over.
+    let (log, _guard) = log();
+    let payload = json!({"do": "print", "text": "printed: 21 bytes now"});
+    detail(attempt(&release, &services(), payload).await);
+    assert_eq!(log.lines("21 bytes now"), [""; 0]);
+    assert_eq!(log.lines("limit 20B of log lines a call reached").len(), 1);
 }
 
 #[tokio::test]

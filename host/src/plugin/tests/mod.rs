@@ -22,6 +22,7 @@ mod routes;
 mod secrecy;
 mod server;
 mod shadow;
+mod targets;
 pub(crate) mod wat;
 #[cfg(unix)]
 mod watching;

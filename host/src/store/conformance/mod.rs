@@ -28,6 +28,7 @@ mod repair;
 mod retain;
 mod schema;
 mod speed;
+mod unrouted;
 mod world;
 
 /// Makes each test twice, once a store.

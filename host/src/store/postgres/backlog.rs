@@ -51,8 +51,9 @@ const RATE_WAITS: &str = "\
     SELECT (SELECT w.event_type FROM rate_waiting AS w WHERE w.event_type > types.event_type \
     ORDER BY w.event_type, w.due_at LIMIT 1) FROM types WHERE types.event_type IS NOT NULL) \
     SELECT t.event_type::text AS event_type, count(*) AS tally, \
+    count(*) FILTER (WHERE p.plugin = '') AS unrouted, \
     (extract(epoch FROM now() - min(p.since)) * 1000000)::bigint AS oldest_micros FROM types AS t \
-    CROSS JOIN LATERAL (SELECT CASE WHEN e.attempt_count + e.deferral_count \
+    CROSS JOIN LATERAL (SELECT w.plugin, CASE WHEN e.attempt_count + e.deferral_count \
     + e.interruption_count = 0 THEN w.due_at ELSE e.created_at END AS since \
     FROM rate_waiting AS w JOIN outbox_events AS e ON e.id = w.event_id AND e.status = 'PENDING' \
     WHERE w.event_type = t.event_type ORDER BY w.due_at LIMIT $1) AS p \

@@ -28,6 +28,7 @@ mod row;
 mod settle;
 mod sign;
 mod snapshot;
+mod unrouted;
 mod write;
 
 use std::collections::HashMap;

@@ -60,8 +60,12 @@ const RATE_WAITS: &str = "\
     WITH RECURSIVE types (event_type) AS (SELECT min(event_type) FROM rate_waiting UNION ALL \
     SELECT (SELECT min(event_type) FROM rate_waiting WHERE event_type > types.event_type) \
     FROM types WHERE types.event_type IS NOT NULL), \
-    waits (event_type, tally, since) AS (SELECT t.event_type, \
+    waits (event_type, tally, unrouted, since) AS (SELECT t.event_type, \
     (SELECT count(*) FROM (SELECT 1 FROM rate_waiting AS w INDEXED BY rate_waiting_since \
+    CROSS JOIN outbox_events AS e ON e.id = w.event_id AND e.status = 'PENDING' \
+    WHERE w.event_type = t.event_type LIMIT ?2)), \
+    (SELECT sum(nobody) FROM (SELECT w.plugin = '' AS nobody \
+    FROM rate_waiting AS w INDEXED BY rate_waiting_since \
     CROSS JOIN outbox_events AS e ON e.id = w.event_id AND e.status = 'PENDING' \
     WHERE w.event_type = t.event_type LIMIT ?2)), \
     (SELECT CASE WHEN e.attempt_count + e.deferral_count + e.interruption_count = 0 \
@@ -69,7 +73,7 @@ const RATE_WAITS: &str = "\
     CROSS JOIN outbox_events AS e ON e.id = w.event_id AND e.status = 'PENDING' \
     WHERE w.event_type = t.event_type ORDER BY w.due_at LIMIT 1) FROM types AS t \
     WHERE t.event_type IS NOT NULL) \
-    SELECT event_type, tally, ?1 - since AS oldest_micros FROM waits WHERE tally > 0";
+    SELECT event_type, tally, coalesce(unrouted, 0) AS unrouted, ?1 - since AS oldest_micros FROM waits WHERE tally > 0";
 
 const HELD: &str = "\
     SELECT event_type, sum(held) AS held, count(*) AS looked FROM (SELECT e.event_type, \

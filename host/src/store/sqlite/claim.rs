@@ -146,6 +146,6 @@ impl DispatchStore for Sqlite {
     }
 }
 
-fn lease_json(leases: &[LeaseRef]) -> Result<String, StoreError> {
+pub(super) fn lease_json(leases: &[LeaseRef]) -> Result<String, StoreError> {
     json(&leases.iter().map(|l| (l.event.to_string(), l.token.0)).collect::<Vec<_>>())
 }

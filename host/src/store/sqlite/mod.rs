@@ -25,6 +25,7 @@ mod row;
 mod settle;
 mod sign;
 mod snapshot;
+mod unrouted;
 mod write;
 mod writer;
 

@@ -102,7 +102,14 @@ async fn carry(
         }
     };
     exchange.admitted(&admitted);
-    facts.release.outbound.audit.room().await;
+    let target = target::of(request.uri());
+    if !facts.targets.may_ask(&target).await {
+        exchange.fail("breaker");
+        drop(exchange);
+        facts.note(format!("the breaker of {target} is open: nothing was sent"));
+        return refuse(facts, request, Error::DestinationUnavailable).await;
+    }
+    facts.host_waits.during(facts.release.outbound.audit.room()).await;
     let body = match fill::fill(facts, &mut request, &admitted).await {
         Ok(body) => body,
         Err(reason) => {
@@ -118,7 +125,6 @@ async fn carry(
     if let Some(tape) = &tape {
         request = request.map(|body| tape.request_body(body));
     }
-    let target = target::of(request.uri());
     facts.targets.asked(&target);
     let answer = send::send(facts, request, body, &admitted, &options, exchange).await;
     target::report(facts, &target, &answer);

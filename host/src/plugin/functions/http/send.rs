@@ -16,6 +16,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 use super::super::super::egress::{
     ANSWER_HEAD_BYTES_MAX, ANSWER_HEADERS_MAX, DialError, EgressClient,
 };
+use super::super::super::own_time::longest;
 use super::super::super::secrecy::{BodyFiller, Filler, Form, Mask};
 use super::super::super::state::CallFacts;
 use super::Answer;
@@ -58,19 +59,20 @@ pub(super) async fn send(
     Ok((answer, Box::new(async { Ok(()) })))
 }
 
-/// The shortest of what the guest asks for, what the grant allows, and what a call has.
+/// The shortest of what the guest asks for, what the grant allows, and what a call has: it ends by
+/// itself, and later if the host makes it wait.
 pub(super) fn times(facts: &CallFacts, admitted: &Admitted, options: &RequestOptions) -> Times {
     let manifest = &facts.release.manifest;
     let grant = manifest.grants.http.get(admitted.grant);
-    let longest = manifest.limits.timeout;
+    let own = manifest.limits.timeout;
     let of = |granted: Option<Duration>, asked: Option<Duration>| {
-        let granted = granted.unwrap_or(longest).min(longest);
+        let granted = granted.map_or_else(|| longest(own), |granted| granted.min(own));
         asked.unwrap_or(granted).min(granted)
     };
     let total = of(grant.and_then(|grant| grant.request_timeout), None);
     Times {
         deadline: Instant::now() + total,
-        first_byte: of(Some(total), options.first_byte_timeout),
+        first_byte: options.first_byte_timeout.unwrap_or(total).min(total),
         idle: of(grant.and_then(|grant| grant.idle_timeout), options.between_bytes_timeout),
     }
 }

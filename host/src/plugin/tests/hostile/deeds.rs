@@ -61,12 +61,12 @@ fn against_the_host() -> Vec<Trick> {
         deed("a loop of calls of the host", Retry(OUT_OF_TIME), json!({"do": "spin_in_host"})),
         deed(
             "a poll of 50,000 names of one handle",
-            Retry("store handle limit exceeded"),
+            Retry("limit of 4096 handles a call reached"),
             json!({"do": "poll_many", "count": 50_000}),
         ),
         deed(
             "a poll of a million names of one handle",
-            Retry("too much data is being copied"),
+            Retry("limit 2112KiB of what is handed over at once reached"),
             json!({"do": "poll_many", "count": 1_000_000}),
         ),
         deed(
@@ -95,7 +95,7 @@ fn against_the_host() -> Vec<Trick> {
         .with(""),
         deed(
             "more zeroes than there are",
-            Retry("cannot write more zeroes"),
+            Retry("it wrote more than the stream had room for"),
             json!({"do": "zeroes"}),
         ),
         deed("a million lines of log", Retry(OUT_OF_TIME), json!({"do": "log_flood"})),

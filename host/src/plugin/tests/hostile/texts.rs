@@ -107,22 +107,26 @@ fn growing() -> Vec<Trick> {
                  (drop (table.grow $b (ref.null func) (i32.const 1000))) br 0) unreachable",
             ),
         ),
-        component("a million resources of its own", Retry("store handle limit exceeded"), || {
-            Parts {
-                before: "(type $r (resource (rep i32)))
+        component(
+            "a million resources of its own",
+            Retry("limit of 4096 handles a call reached"),
+            || {
+                Parts {
+                    before: "(type $r (resource (rep i32)))
                          (core func $new (canon resource.new $r))
                          (core instance $host (export \"new\" (func $new)))",
-                core_with: "(with \"host\" (instance $host))",
-                core_imports: "(import \"host\" \"new\" (func $new (param i32) (result i32)))",
-                handle: "(local $n i32)
+                    core_with: "(with \"host\" (instance $host))",
+                    core_imports: "(import \"host\" \"new\" (func $new (param i32) (result i32)))",
+                    handle: "(local $n i32)
                          (loop (drop (call $new (local.get $n)))
                           (br_if 0 (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1)))
                                              (i32.const 1000000))))
                          i32.const 1024",
-                ..Parts::default()
-            }
-            .binary()
-        }),
+                    ..Parts::default()
+                }
+                .binary()
+            },
+        ),
     ]
 }
 
@@ -221,33 +225,40 @@ fn trapping() -> Vec<Trick> {
 
 /// Those that say of their memory what is not so.
 fn lying() -> Vec<Trick> {
-    let stopped = Retry("the handler was stopped: ");
+    let outside = Retry("it handed over a place outside of its memory");
+    let between = Retry("it handed over a place that nothing of its kind can begin at");
     vec![
-        component("an answer beyond its memory", stopped, handler("", "i32.const -8")),
-        component("an answer between the places", stopped, handler("", "i32.const 1025")),
+        component("an answer beyond its memory", outside, handler("", "i32.const -8")),
+        component("an answer between the places", between, handler("", "i32.const 1025")),
         component(
             "an answer of an unknown case",
-            stopped,
+            Retry("it handed over a value of no known case"),
             handler("", "(i32.store8 (i32.const 2048) (i32.const 7)) i32.const 2048"),
         ),
-        component("room beyond its memory", stopped, realloc("i32.const -16")),
-        component("room between the places", stopped, realloc("i32.const 4097")),
-        component("a text beyond its memory", stopped, || rejecting("65000", "10000000")),
-        component("a text that ends where it begins", stopped, || rejecting("-1", "-1")),
-        component("a text that is no UTF-8", stopped, || rejecting("3072", "3")),
-        component("a list of a hundred million follow-ups", stopped, || {
+        component("room beyond its memory", outside, realloc("i32.const -16")),
+        component("room between the places", between, realloc("i32.const 4097")),
+        component("a text beyond its memory", outside, || rejecting("65000", "10000000")),
+        component("a text that ends where it begins", outside, || rejecting("-1", "-1")),
+        component("a text that is no UTF-8", Retry("a text that is not UTF-8"), || {
+            rejecting("3072", "3")
+        }),
+        component("a list of a hundred million follow-ups", outside, || {
             let handle = "(i32.store offset=36 (i32.const 2048) (i32.const 4096))
                           (i32.store offset=40 (i32.const 2048) (i32.const 100000000))
                           i32.const 2048";
             wat::plugin("", handle, "")
         }),
-        component("a text of 16 MiB", Retry("too much data is being copied"), || {
-            let handle = "(i32.store8 (i32.const 2048) (i32.const 1))
+        component(
+            "a text of 16 MiB",
+            Retry("limit 2112KiB of what is handed over at once reached"),
+            || {
+                let handle = "(i32.store8 (i32.const 2048) (i32.const 1))
                           (i32.store8 offset=8 (i32.const 2048) (i32.const 3))
                           (i32.store offset=16 (i32.const 2048) (i32.const 65536))
                           (i32.store offset=20 (i32.const 2048) (i32.const 16777216))
                           i32.const 2048";
-            Parts { memory: "300", handle, ..Parts::default() }.binary()
-        }),
+                Parts { memory: "300", handle, ..Parts::default() }.binary()
+            },
+        ),
     ]
 }

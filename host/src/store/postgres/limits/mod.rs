@@ -35,7 +35,7 @@ impl LimitStore for Postgres {
         let rows = sqlx::query(
             "SELECT w.event_id, w.plugin, w.rate_key FROM rate_waiting AS w \
              JOIN outbox_events AS e ON e.id = w.event_id AND e.status = 'PENDING' \
-             WHERE w.event_id = ANY ($1)",
+             AND (w.plugin <> '' OR e.available_at > now()) WHERE w.event_id = ANY ($1)",
         )
         .bind(ids)
         .fetch_all(&self.pool)

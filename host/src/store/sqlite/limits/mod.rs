@@ -41,9 +41,10 @@ impl LimitStore for Sqlite {
         let rows = sqlx::query(
             "SELECT w.event_id, w.plugin, w.rate_key FROM rate_waiting AS w \
              JOIN outbox_events AS e ON e.id = w.event_id AND e.status = 'PENDING' \
-             WHERE w.event_id IN (SELECT value FROM json_each(?))",
+             AND (w.plugin <> '' OR e.available_at > ?2) WHERE w.event_id IN (SELECT value FROM json_each(?1))",
         )
         .bind(json(&ids)?)
+        .bind(micros_of(now()))
         .fetch_all(&self.reads)
         .await
         .doing("read what waits for a rate")?;
