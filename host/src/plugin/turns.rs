@@ -76,6 +76,9 @@ impl Turns {
                 }
                 waits.add(since.elapsed());
                 waiting = None;
+            } else if let Some((since, _)) = waiting.take() {
+                // It owes nothing any more. A turn that it was given meanwhile is the next one's.
+                waits.add(since.elapsed());
             }
             let started = Instant::now();
             let polled = call.as_mut().poll(context);
@@ -191,6 +194,27 @@ mod tests {
         };
         tokio::join!(turns.take(&account, &waits, async {}), let_go);
         assert!(waits.total() >= Duration::from_secs(1));
+    }
+
+    #[tokio::test]
+    async fn who_owes_nothing_any_more_leaves_its_turn_to_the_next() {
+        let turns = Turns::of(1);
+        let (account, waits) = (Account::default(), HostWaits::default());
+        turns.charge(&account, OWES_MAX);
+        let held = Arc::clone(&turns.turns).acquire_owned().await.unwrap();
+        // Once it runs, it waits for something else for as long as it lives.
+        let running = tokio::sync::Notify::new();
+        let goes_on = async {
+            running.notify_one();
+            std::future::pending::<()>().await;
+        };
+        let mut first = pin!(turns.take(&account, &waits, goes_on));
+        assert!(futures_util::poll!(first.as_mut()).is_pending());
+        account.0.store(0, Ordering::Relaxed);
+        drop(held);
+        assert!(futures_util::poll!(first.as_mut()).is_pending());
+        running.notified().await;
+        assert!(turns.turns.try_acquire().is_ok(), "the turn is free");
     }
 
     #[test]
