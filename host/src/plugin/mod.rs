@@ -6,6 +6,7 @@
 
 mod aborted;
 mod admission;
+mod approvals;
 mod artifact;
 mod bindings;
 mod breaches;
@@ -42,6 +43,7 @@ mod watcher;
 mod words;
 
 pub use admission::{Admission, Candidate};
+pub use approvals::{Approvals, KnownManifest};
 pub use call::ValidateError;
 pub use canary::{Canaries, Canary, CanarySet};
 pub use difference::{Difference, differences};

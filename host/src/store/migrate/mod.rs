@@ -30,6 +30,7 @@ const SQLITE: &[Listed] = &[
     (11, "done_at", include_str!("../../../../migrations/sqlite/0011_done_at.sql")),
     (12, "releases", include_str!("../../../../migrations/sqlite/0012_releases.sql")),
     (13, "breakers", include_str!("../../../../migrations/sqlite/0013_breakers.sql")),
+    (16, "kept releases", include_str!("../../../../migrations/sqlite/0016_kept_releases.sql")),
 ];
 
 const POSTGRES: &[Listed] = &[
@@ -43,6 +44,7 @@ const POSTGRES: &[Listed] = &[
     (12, "releases", include_str!("../../../../migrations/postgres/0012_releases.sql")),
     (13, "breakers", include_str!("../../../../migrations/postgres/0013_breakers.sql")),
     (14, "queue", include_str!("../../../../migrations/postgres/0014_queue.sql")),
+    (16, "kept releases", include_str!("../../../../migrations/postgres/0016_kept_releases.sql")),
 ];
 
 /// What is in hand: a table of Postgres's only. A lease that came along in a move is found without it.

@@ -30,7 +30,7 @@ pub(crate) async fn measure(scene: &Scene, report: &mut Report) -> Fallible<()> 
     std::fs::write(&file, variant(&wasm, 0))?;
     let registry = Arc::new(Registry::new(Routes::default()));
     let admission = Admission::new(SandboxEngine::start()?, Some(scene.folder("swap-cache")?));
-    let watcher = Watcher::start(plugins, Arc::new(admission), Arc::clone(&registry)).await?;
+    let watcher = Watcher::start(plugins, Arc::new(admission), Arc::clone(&registry), None).await?;
     let stop = CancellationToken::new();
     let watching = tokio::spawn(watcher.run(stop.clone()));
 
