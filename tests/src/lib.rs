@@ -5,7 +5,8 @@
 //! - [`installation`], [`manifest`], [`components`]: what `serve` is started with; [`mod@bench`]:
 //!   the same with stand-ins as its targets.
 //! - [`api`], [`order`], [`command_line`]: what a caller does.
-//! - [`partner`], [`node`], [`broker`]: looking at the targets from outside.
+//! - [`partner`], [`node`], [`broker`]: looking at the targets from outside; [`target`]: one that
+//!   only counts.
 //! - [`anvil`], [`nats`], [`postgres`]: real ones, on free ports; [`skip`] says when there are none.
 //! - [`fleet`]: several hosts on one Postgres, each with a clock of its own and behind a [`proxy`] of
 //!   its own; [`witness`]: what the database itself saw of leases; [`seed`]: what repeats a run.
@@ -35,4 +36,5 @@ pub mod proxy;
 pub mod registry;
 pub mod seed;
 pub mod skip;
+pub mod target;
 pub mod witness;

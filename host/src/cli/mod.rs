@@ -163,6 +163,7 @@ mod tests {
             "tidegate events show 1",
             "tidegate events replay 1 --token t",
             "tidegate plugin deploy ./p --canary 5% --canary-events 100 --plan --json",
+            "tidegate plugin deploy ./p --shadow 20% --shadow-events 100",
             "tidegate plugin deploy ./p --approve checked --wait 10s --idempotency-key k --token t",
             "tidegate plugin history p --limit 5",
             "tidegate plugin rollback p --to 3 --plan",
@@ -202,6 +203,8 @@ mod tests {
             "tidegate events replay 1 --release 2",
             "tidegate plugin deploy ./p --canary 101%",
             "tidegate plugin deploy ./p --canary-events 5",
+            "tidegate plugin deploy ./p --shadow-events 5",
+            "tidegate plugin deploy ./p --canary 5% --shadow 5%",
             "tidegate plugin disable p",
         ] {
             let error = Cli::try_parse_from(line.split(' ')).err().map(|error| error.exit_code());

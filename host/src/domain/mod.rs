@@ -16,6 +16,7 @@ mod quantity;
 mod rate;
 mod retry;
 mod rollout;
+mod shadow;
 mod withdrawal;
 
 pub use amount::{Amount, AmountError};
@@ -42,6 +43,9 @@ pub use retry::RetryPolicy;
 pub use rollout::{
     CanaryPlan, HostStanding, HostVerdict, ReleaseName, ReleaseState, RolloutDecision,
     RolloutFacts, decide_rollout,
+};
+pub use shadow::{
+    DifferenceKind, ShadowDifference, ShadowExample, ShadowPlan, ShadowTally, SkipReason,
 };
 pub use withdrawal::{
     IllegalTransition, Step, Transition, Withdrawal, WithdrawalRequest, WithdrawalState,

@@ -1,11 +1,14 @@
-//! How a release becomes live: on all hosts or on none, or tried on a share of the events first.
+//! How a release becomes live: on all hosts or on none, or tried first, on a share of the events or on
+//! copies of them.
 //!
 //! ```text
 //! HELD ──approve──► PREPARING ──all hosts prepared──► LIVE ──another one──► RETIRED
-//!                    │    │                            ▲ │
-//!                    │    └──with a share──► CANARY ───┘ └──rollback──► ROLLED_BACK
-//!                    ▼                         └──worse──► ROLLED_BACK
-//!                 REJECTED      a later deploy takes HELD, PREPARING and CANARY to SUPERSEDED
+//!                    │  │  │                            ▲ └─────rollback────► ROLLED_BACK
+//!                    │  │  └──with a share──► CANARY ──fine
+//!                    │  │                       └──worse, or rollback───────► ROLLED_BACK
+//!                    │  └──as a shadow──► SHADOW ──approve──► LIVE
+//!                    ▼                      └──rollback─────────────────────► ROLLED_BACK
+//!                 REJECTED      a later deploy takes HELD, PREPARING, CANARY and SHADOW to SUPERSEDED
 //! ```
 
 use std::fmt;
@@ -13,6 +16,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::canary::{CanaryVerdict, Share, Tally, judge_canary};
+use super::shadow::ShadowPlan;
 
 /// Names a release: the plugin, and its number within it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,11 +40,13 @@ pub enum ReleaseState {
     Preparing,
     /// It gets a share of the events, and is compared with the live one.
     Canary,
+    /// It gets copies of a share of the attempts, and nothing of what it does leaves the hosts.
+    Shadow,
     /// New events go to it.
     Live,
     /// It was live until another one was.
     Retired,
-    /// It was live, or a canary, and was taken back.
+    /// It was live, or tried, and was taken back.
     RolledBack,
     /// A host cannot load it, so none does.
     Rejected,
@@ -49,10 +55,11 @@ pub enum ReleaseState {
 }
 
 impl ReleaseState {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Held,
         Self::Preparing,
         Self::Canary,
+        Self::Shadow,
         Self::Live,
         Self::Retired,
         Self::RolledBack,
@@ -66,6 +73,7 @@ impl ReleaseState {
             Self::Held => "HELD",
             Self::Preparing => "PREPARING",
             Self::Canary => "CANARY",
+            Self::Shadow => "SHADOW",
             Self::Live => "LIVE",
             Self::Retired => "RETIRED",
             Self::RolledBack => "ROLLED_BACK",
@@ -78,7 +86,7 @@ impl ReleaseState {
     #[must_use]
     pub const fn is_candidate(self) -> bool {
         match self {
-            Self::Held | Self::Preparing | Self::Canary => true,
+            Self::Held | Self::Preparing | Self::Canary | Self::Shadow => true,
             Self::Live | Self::Retired | Self::RolledBack | Self::Rejected | Self::Superseded => {
                 false
             }
@@ -131,6 +139,7 @@ pub struct CanaryPlan {
 pub struct RolloutFacts<'a> {
     pub state: ReleaseState,
     pub canary: Option<CanaryPlan>,
+    pub shadow: Option<ShadowPlan>,
     /// Whether the plugin has a live release: without one there is nothing to try it against.
     pub has_live: bool,
     /// How long it has been in its state.
@@ -147,6 +156,8 @@ pub enum RolloutDecision {
     Wait,
     /// PREPARING → CANARY.
     BeginCanary,
+    /// PREPARING → SHADOW.
+    BeginShadow,
     /// PREPARING → LIVE.
     MakeLive,
     /// PREPARING → REJECTED.
@@ -178,7 +189,7 @@ pub fn decide_rollout(facts: &RolloutFacts<'_>, prepare_within: Duration) -> Rol
             }
         }
         // A person's turn.
-        ReleaseState::Held
+        ReleaseState::Held | ReleaseState::Shadow
         // Nothing happens to these by themselves.
         | ReleaseState::Live
         | ReleaseState::Retired
@@ -207,10 +218,14 @@ fn decide_preparing(facts: &RolloutFacts<'_>, prepare_within: Duration) -> Rollo
         let reason = format!("no word of {who} within {} s", prepare_within.as_secs());
         return RolloutDecision::Reject { reason };
     }
-    if facts.canary.is_some() && facts.has_live {
-        RolloutDecision::BeginCanary
-    } else {
-        RolloutDecision::MakeLive
+    match (facts.canary, facts.shadow) {
+        // What nothing of may leave the hosts must not become live for want of something to copy.
+        (_, Some(_)) if !facts.has_live => RolloutDecision::Reject {
+            reason: "nothing is live that it could be the shadow of".to_owned(),
+        },
+        (_, Some(_)) => RolloutDecision::BeginShadow,
+        (Some(_), None) if facts.has_live => RolloutDecision::BeginCanary,
+        (Some(_) | None, None) => RolloutDecision::MakeLive,
     }
 }
 
@@ -233,6 +248,7 @@ mod tests {
         let mut facts = RolloutFacts {
             state,
             canary: None,
+            shadow: None,
             has_live: true,
             state_age: Duration::from_secs(1),
             hosts,
@@ -299,6 +315,22 @@ mod tests {
     }
 
     #[test]
+    fn a_shadow_is_never_live_by_itself() {
+        let hosts = [prepared("a")];
+        let with_shadow = |facts: &mut RolloutFacts<'_>| {
+            facts.shadow = Some(ShadowPlan { share: "20%".parse().unwrap(), events: 10 });
+        };
+        let decision = decided(ReleaseState::Preparing, &hosts, with_shadow);
+        assert_eq!(decision, RolloutDecision::BeginShadow);
+        let decision = decided(ReleaseState::Preparing, &hosts, |facts| {
+            with_shadow(facts);
+            facts.has_live = false;
+        });
+        assert!(matches!(decision, RolloutDecision::Reject { .. }), "{decision:?}");
+        assert_eq!(decided(ReleaseState::Shadow, &hosts, with_shadow), RolloutDecision::Wait);
+    }
+
+    #[test]
     fn a_canary_is_promoted_or_rolled_back_with_its_figures() {
         let tally = |failed: u64| {
             let mut tally = Tally::default();
@@ -311,6 +343,7 @@ mod tests {
             let facts = RolloutFacts {
                 state: ReleaseState::Canary,
                 canary: Some(plan()),
+                shadow: None,
                 has_live: true,
                 state_age: Duration::ZERO,
                 hosts: &[],

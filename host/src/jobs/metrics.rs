@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::breaker_counts::BreakerCounts;
 use crate::domain::{Decision, EventType};
+use crate::plugin::Copied;
 use crate::store::{Backlog, Count, Settled, Settlement, TypeBacklog};
 
 /// From a call that only computes to one that runs into the longest usual time-out.
@@ -30,7 +31,12 @@ struct Counts {
     /// When each job's last pass succeeded.
     passes: BTreeMap<&'static str, SystemTime>,
     wakeups: u64,
+    /// What became of copies, by the plugin whose shadow they were for.
+    copies: BTreeMap<String, [u64; COPIED.len()]>,
 }
+
+const COPIED: [(Copied, &str); 3] =
+    [(Copied::Same, "same"), (Copied::Different, "different"), (Copied::Skipped, "skipped")];
 
 #[derive(Default)]
 struct Route {
@@ -169,6 +175,13 @@ impl Metrics {
         self.counts().wakeups += 1;
     }
 
+    /// An attempt was copied for a shadow, or not.
+    pub(super) fn copied(&self, plugin: &str, copied: Copied) {
+        let mut counts = self.counts();
+        let copies = counts.copies.entry(plugin.to_owned()).or_default();
+        copies[copied as usize] += 1;
+    }
+
     pub(super) fn passed(&self, job: &'static str) {
         self.counts().passes.insert(job, SystemTime::now());
     }
@@ -215,6 +228,14 @@ impl Metrics {
                 &format!("{metric}{{event_type=\"{event_type}\"}}"),
                 route.rate_limited,
             );
+        }
+        let metric = "tidegate_shadow_copies_total";
+        head(&mut text, metric, "counter", "Attempts that were copied for a shadow, or skipped.");
+        for (plugin, copies) in &counts.copies {
+            for (copied, result) in COPIED {
+                let labels = format!("plugin=\"{plugin}\",result=\"{result}\"");
+                line(&mut text, &format!("{metric}{{{labels}}}"), copies[copied as usize]);
+            }
         }
         head(&mut text, "tidegate_wakeups_total", "counter", "Lanes woken before their poll.");
         line(&mut text, "tidegate_wakeups_total", counts.wakeups);
@@ -352,6 +373,7 @@ mod tests {
         metrics.claimed(&"A".parse().unwrap(), 0);
         metrics.rate_limited(&"A".parse().unwrap(), 3);
         metrics.woken();
+        metrics.copied("p", Copied::Different);
         metrics.passed("OutboxRetryJob");
         let text = text(&metrics, Vec::new());
         for verdict in ["done", "lease_lost", "retry", "unknown"] {
@@ -376,6 +398,8 @@ mod tests {
             "tidegate_claimed_events_total{event_type=\"A\"} 4",
             "tidegate_rate_limited_total{event_type=\"A\"} 3",
             "tidegate_wakeups_total 1",
+            "tidegate_shadow_copies_total{plugin=\"p\",result=\"same\"} 0",
+            "tidegate_shadow_copies_total{plugin=\"p\",result=\"different\"} 1",
         ] {
             assert!(text.lines().any(|line| line == expected), "{expected}\n{text}");
         }
@@ -416,6 +440,9 @@ mod tests {
     fn each_verdict_has_a_place_of_its_own() {
         for (place, (verdict, _)) in Verdict::ALL.into_iter().enumerate() {
             assert_eq!(verdict as usize, place);
+        }
+        for (place, (copied, _)) in COPIED.into_iter().enumerate() {
+            assert_eq!(copied as usize, place);
         }
     }
 }

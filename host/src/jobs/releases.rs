@@ -7,6 +7,7 @@
 mod load;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,9 +19,9 @@ use super::cycle;
 use super::metrics::Metrics;
 use crate::domain::{
     CanaryTallies, HostId, HostVerdict, ReleaseName, ReleaseState, RolloutDecision, RolloutFacts,
-    decide_rollout,
+    ShadowTally, decide_rollout,
 };
-use crate::plugin::{Admission, Canary, Manifest, PluginState, Refusal, Registry, Release};
+use crate::plugin::{Admission, Manifest, PluginState, Refusal, Registry, Release};
 use crate::store::{HOST_GONE_AFTER, PluginRelease, PluginStanding, ReleaseStore, StoreError};
 
 /// Between two signs of life: a few may be lost before others take this host for dead.
@@ -50,6 +51,7 @@ pub struct Memory {
     loaded: BTreeMap<ReleaseName, Result<Arc<Release>, String>>,
     reported: BTreeMap<ReleaseName, HostVerdict>,
     tallies: BTreeMap<ReleaseName, CanaryTallies>,
+    shadow_tallies: BTreeMap<ReleaseName, ShadowTally>,
     /// What is shown of each plugin that is not as it should be.
     shown: BTreeMap<String, PluginState>,
 }
@@ -82,7 +84,7 @@ impl ReleasesJob {
         for plugin in &plugins {
             let Some(candidate) = &plugin.candidate else { continue };
             match candidate.state {
-                ReleaseState::Preparing | ReleaseState::Canary => {
+                ReleaseState::Preparing | ReleaseState::Canary | ReleaseState::Shadow => {
                     pass.loaded += usize::from(self.load(candidate).await?);
                     self.prepare(plugin, candidate).await?;
                     pass.steps += usize::from(self.step(plugin, candidate).await?);
@@ -178,6 +180,7 @@ impl ReleasesJob {
         memory.loaded.retain(|name, _| wanted(name));
         memory.reported.retain(|name, _| wanted(name));
         memory.tallies.retain(|name, _| wanted(name));
+        memory.shadow_tallies.retain(|name, _| wanted(name));
     }
 
     /// Makes the live release of a plugin live here, or takes a disabled one out.
@@ -191,10 +194,8 @@ impl ReleasesJob {
             let reason = held.reason.clone().unwrap_or_default();
             self.refuse(held, PluginState::Held, &format!("{} is held: {reason}", held.name));
         }
-        let tried = plugin.candidate.as_ref().is_some_and(|it| it.state == ReleaseState::Canary);
-        if plugin.disabled || !tried {
-            self.registry.canaries().end(name);
-        }
+        let tried = plugin.candidate.as_ref().filter(|_| !plugin.disabled).map(|it| it.state);
+        self.end_trials_but(name, tried);
         if plugin.disabled {
             self.registry.retire(name);
             if let Some(live) = &plugin.live {
@@ -220,8 +221,8 @@ impl ReleasesJob {
         let current = self.registry.current();
         let is_live = current.of_plugin(plugin).is_some_and(|live| Arc::ptr_eq(live, &release));
         if !is_live {
-            // A canary that is promoted is none any more, before it gets everything.
-            self.registry.canaries().end(plugin);
+            // What is promoted is not tried any more, before it gets everything.
+            self.end_trials_but(plugin, None);
             let digest = release.digest().to_owned();
             if let Err(clash) = self.registry.put(release) {
                 return HostVerdict::Rejected { reason: clash.to_string() };
@@ -244,6 +245,7 @@ impl ReleasesJob {
             Ok(release) => {
                 self.try_out(plugin, candidate, release);
                 self.keep_tallies(&candidate.name).await?;
+                self.keep_shadow_tally(candidate).await?;
                 self.report(&candidate.name, HostVerdict::Prepared).await
             }
             Err(reason) => {
@@ -251,39 +253,6 @@ impl ReleasesJob {
                 self.report(&candidate.name, HostVerdict::Rejected { reason }).await
             }
         }
-    }
-
-    fn try_out(&self, plugin: &PluginStanding, candidate: &PluginRelease, release: Arc<Release>) {
-        let canaries = self.registry.canaries();
-        let name = plugin.plugin.as_str();
-        let tried = canaries.current().of_plugin(name).map(|canary| canary.name.clone());
-        match (candidate.state, candidate.canary) {
-            (ReleaseState::Canary, Some(plan)) if !plugin.disabled => {
-                if tried.as_ref() != Some(&candidate.name) {
-                    let canary = Canary::new(candidate.name.clone(), release, plan.share);
-                    if let Some(live) = self.registry.current().of_plugin(name) {
-                        tracing::info!(job = Self::NAME, release = %candidate.name, share = %plan.share, "canary begins");
-                        canaries.begin(canary, live);
-                    }
-                }
-            }
-            _ => canaries.end(name),
-        }
-    }
-
-    /// Writes what this host counted of its canary since the last pass.
-    async fn keep_tallies(&self, name: &ReleaseName) -> Result<(), StoreError> {
-        let canaries = self.registry.canaries().current();
-        let Some(canary) = canaries.of_plugin(&name.plugin).filter(|it| it.name == *name) else {
-            return Ok(());
-        };
-        let tallies = canary.tallies();
-        if self.memory().tallies.get(name) == Some(&tallies) {
-            return Ok(());
-        }
-        self.store.keep_tallies(&self.host, name, &tallies).await?;
-        self.memory().tallies.insert(name.clone(), tallies);
-        Ok(())
     }
 
     /// Takes the step that a candidate goes by itself, if it is time. Answers whether it did.
@@ -300,6 +269,7 @@ impl ReleasesJob {
         let facts = RolloutFacts {
             state: candidate.state,
             canary: candidate.canary,
+            shadow: candidate.shadow,
             has_live: plugin.live.is_some(),
             state_age: candidate.state_age,
             hosts: &hosts,

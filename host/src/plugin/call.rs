@@ -16,9 +16,11 @@ use super::limits::size;
 use super::own_time::within;
 use super::receipt;
 use super::release::{Release, ReleaseError};
-use super::services::Work;
+use super::services::{SecretSource, Work};
+use super::shadow::{Recorder, Replay};
 use super::state::{CallFacts, CallState, Services};
 use super::targets::TargetReports;
+use super::way::Way;
 use crate::domain::{EventState, OutboxEvent, Outcome, WithdrawalRequest};
 
 /// A judgement only computes, and somebody waits for it: the longest wait, for a place included.
@@ -44,25 +46,53 @@ impl Release {
         event: &OutboxEvent,
         services: &Services,
     ) -> Outcome {
-        self.attempt_reporting(engine, event, services, &Arc::default()).await
+        self.attempt_reporting(engine, event, services, (&Arc::default(), None)).await
     }
 
-    /// The same, and what it showed of its targets.
+    /// The same, telling what it showed of its targets, and recorded for its shadow, if there is one.
     pub async fn attempt_reporting(
         &self,
         engine: &SandboxEngine,
         event: &OutboxEvent,
         services: &Services,
-        targets: &Arc<TargetReports>,
+        (targets, recorder): (&Arc<TargetReports>, Option<&Arc<Recorder>>),
     ) -> Outcome {
-        let EventState::Processing(lease) = &event.state else {
-            return Outcome::Reject { reason: "the host does not hold this event".into() };
+        let Some(work) = work_on(event) else { return not_held() };
+        let recorded = match recorder {
+            Some(recorder) => {
+                recorder.begin(services, &work).await;
+                Some(recorder.services(services))
+            }
+            None => None,
         };
-        let work = Work {
-            event: event.id,
-            token: lease.token,
-            withdrawal: event.aggregate.as_withdrawal(),
-        };
+        let services = recorded.as_ref().unwrap_or(services);
+        let connections = Arc::clone(&self.connections);
+        let way = Way::Out { connections, recorder: recorder.cloned() };
+        self.attempt_within(engine, event, Reach { work, services, way, targets }).await
+    }
+
+    /// The same attempt once more, as a shadow: it reaches nothing but a recording, and the secrets
+    /// that its manifest grants.
+    pub(super) async fn attempt_as_shadow(
+        &self,
+        engine: &SandboxEngine,
+        event: &OutboxEvent,
+        replay: &Arc<Replay>,
+        secrets: Arc<dyn SecretSource>,
+    ) -> Outcome {
+        let Some(work) = work_on(event) else { return not_held() };
+        let services = &replay.services(secrets);
+        let way = Way::Nowhere(Arc::clone(replay));
+        let reach = Reach { work, services, way, targets: &Arc::default() };
+        self.attempt_within(engine, event, reach).await
+    }
+
+    async fn attempt_within(
+        &self,
+        engine: &SandboxEngine,
+        event: &OutboxEvent,
+        reach: Reach<'_>,
+    ) -> Outcome {
         let _counted = self.call_begins();
         let limits = &self.facts.manifest.limits;
         if event.payload.len() > limits.payload {
@@ -71,13 +101,13 @@ impl Release {
             return Outcome::Reject { reason };
         }
         if event.outcome_unknown && self.reconciles() {
-            match self.reconcile(engine, event, work, (services, targets)).await {
+            match self.reconcile(engine, event, &reach).await {
                 Ok(Finding::Happened(receipt)) => return self.receive(event, receipt),
                 Ok(Finding::DidNotHappen) => {}
                 Err(outcome) => return outcome,
             }
         }
-        match self.handle(engine, event, work, (services, targets)).await {
+        match self.handle(engine, event, &reach).await {
             Ok(receipt) => self.receive(event, receipt),
             Err(outcome) => outcome,
         }
@@ -87,11 +117,9 @@ impl Release {
         &self,
         engine: &SandboxEngine,
         event: &OutboxEvent,
-        work: Work,
-        (services, targets): (&Services, &Arc<TargetReports>),
+        reach: &Reach<'_>,
     ) -> Result<GuestReceipt, Outcome> {
-        let facts =
-            self.call_facts(work, (services, targets), event, event.idempotency_key.to_string());
+        let facts = self.call_facts(reach, event, event.idempotency_key.to_string());
         let record = guest_event(event);
         let answer = self
             .call(engine, &facts, async |instance, store| {
@@ -107,14 +135,13 @@ impl Release {
         &self,
         engine: &SandboxEngine,
         event: &OutboxEvent,
-        work: Work,
-        (services, targets): (&Services, &Arc<TargetReports>),
+        reach: &Reach<'_>,
     ) -> Result<Finding, Outcome> {
         let Some(reconciler) = &self.exports.reconciler else { return Ok(Finding::DidNotHappen) };
         // Keys of its own, new ones with each attempt: a target that answers a key as it did before
         // would answer with what was true then.
         let key = format!("{}-reconcile-{}", event.idempotency_key, attempt_number(event));
-        let facts = self.call_facts(work, (services, targets), event, key);
+        let facts = self.call_facts(reach, event, key);
         let record = guest_event(event);
         // Whatever goes wrong while it looks, the earlier outcome is as unknown as before.
         let unknown = |outcome| match outcome {
@@ -145,7 +172,7 @@ impl Release {
     /// # Errors
     /// [`ReleaseError::DoesNotStart`].
     pub async fn rehearse(&self, engine: &SandboxEngine) -> Result<(), ReleaseError> {
-        let facts = Arc::new(CallFacts::new(Arc::clone(&self.facts), None, String::new(), None));
+        let facts = self.facts_without_event();
         self.call(engine, &facts, async |instance, store| {
             self.exports.handler.load(&mut *store, &instance)?;
             if let Some(reconciler) = &self.exports.reconciler {
@@ -174,7 +201,7 @@ impl Release {
         request: &WithdrawalRequest,
     ) -> Result<(), ValidateError> {
         let Some(chain) = &self.exports.chain else { return Ok(()) };
-        let facts = Arc::new(CallFacts::new(Arc::clone(&self.facts), None, String::new(), None));
+        let facts = self.facts_without_event();
         let (network, amount) = (request.network.to_string(), request.amount.to_string());
         let judged = async {
             // Of the plugin's own, so that a flood of requests takes no place from its events.
@@ -200,18 +227,24 @@ impl Release {
 
     fn call_facts(
         &self,
-        work: Work,
-        (services, targets): (&Services, &Arc<TargetReports>),
+        reach: &Reach<'_>,
         event: &OutboxEvent,
         idempotency_key: String,
     ) -> Arc<CallFacts> {
         let facts = CallFacts::new(
             Arc::clone(&self.facts),
-            Some((work, services.clone())),
+            reach.way.clone(),
+            Some((reach.work, reach.services.clone())),
             idempotency_key,
             event.traceparent.clone(),
         );
-        Arc::new(facts.reporting_to(targets))
+        Arc::new(facts.reporting_to(reach.targets))
+    }
+
+    /// Of a call to which nothing is granted.
+    fn facts_without_event(&self) -> Arc<CallFacts> {
+        let way = Way::Out { connections: Arc::clone(&self.connections), recorder: None };
+        Arc::new(CallFacts::new(Arc::clone(&self.facts), way, None, String::new(), None))
     }
 
     /// Runs one export in a fresh instance, within all limits. Cancel-safe: dropping it drops the
@@ -282,6 +315,25 @@ impl Release {
             Err(reason) => Outcome::Unknown { reason: self.facts.text(&reason) },
         }
     }
+}
+
+/// What the calls of one attempt are about, and what they reach.
+struct Reach<'a> {
+    work: Work,
+    services: &'a Services,
+    way: Way,
+    targets: &'a Arc<TargetReports>,
+}
+
+/// The right to work on an event, if this host holds it.
+fn work_on(event: &OutboxEvent) -> Option<Work> {
+    let EventState::Processing(lease) = &event.state else { return None };
+    let (event, withdrawal) = (event.id, event.aggregate.as_withdrawal());
+    Some(Work { event, token: lease.token, withdrawal })
+}
+
+fn not_held() -> Outcome {
+    Outcome::Reject { reason: "the host does not hold this event".into() }
 }
 
 /// 1 on the first.

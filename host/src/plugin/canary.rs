@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use super::release::Release;
-use super::routes::network_of;
+use super::routes::is_for;
 use crate::domain::{CanaryTallies, OutboxEvent, ReleaseName, Share, is_untroubled};
 
 /// A release that gets a share of its plugin's events, and what this host has counted since it
@@ -42,13 +42,9 @@ impl Canary {
     /// Whether an event of the plugin goes to it: one of its share, that it handles, and that
     /// nothing went wrong with yet.
     fn takes(&self, event: &OutboxEvent) -> bool {
-        let manifest = self.release.manifest();
         is_untroubled(event)
             && self.share.has(&self.name.plugin, &event.aggregate)
-            && manifest.handles.contains(&event.event_type)
-            && manifest.network.as_ref().is_none_or(|pattern| {
-                network_of(&event.payload).is_some_and(|network| pattern.matches(&network))
-            })
+            && is_for(self.release.manifest(), event)
     }
 }
 

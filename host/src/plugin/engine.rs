@@ -155,7 +155,11 @@ fn pool() -> PoolingAllocationConfig {
         // memory of each guest is cleared after each call, which is half the cost of a short one.
         .pagemap_scan(Enabled::Auto)
         .table_keep_resident(64 << 10)
-        .async_stack_keep_resident(64 << 10);
+        .async_stack_keep_resident(64 << 10)
+        // What is given back to the system is given back by so many stacks at once. One by one, two
+        // threads do so at the same moment nearly always, and then each must interrupt the other:
+        // 135,000 calls a second on two cores instead of 200,000.
+        .decommit_batch_size(64);
     pool
 }
 

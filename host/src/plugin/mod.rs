@@ -30,6 +30,7 @@ mod release;
 mod routes;
 mod secrecy;
 mod services;
+mod shadow;
 mod signature;
 mod slots;
 mod state;
@@ -40,6 +41,7 @@ pub(crate) mod tests;
 mod toolchain;
 mod turns;
 mod watcher;
+mod way;
 mod words;
 
 pub use admission::{Admission, Candidate};
@@ -65,6 +67,7 @@ pub use services::{
     CheckpointError, Checkpoints, Messaging, OutgoingMessage, PaymentTerms, PublishError,
     SecretSource, ServiceError, SignError, SignRequest, Signer, Work,
 };
+pub use shadow::{Busy, Copied, Recorder, Shadow, ShadowCopy, Shadows};
 pub use signature::{KeyError, SIGNATURE_FILE, SignatureError, TrustedKeys};
 pub use slots::{Slot, Slots};
 pub use state::Services;

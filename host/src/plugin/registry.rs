@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::canary::Canaries;
 use super::release::{Release, ReleaseFacts};
 use super::routes::Routes;
+use super::shadow::Shadows;
 use super::slots::Slots;
 use super::status::{PluginState, PluginStatus, Refusal};
 use crate::domain::{EventType, Timestamp};
@@ -21,6 +22,7 @@ const DRAIN: Duration = Duration::from_secs(60);
 /// The live releases by the name of their plugin, and their routes.
 pub struct Registry {
     canaries: Canaries,
+    shadows: Shadows,
     drain: Duration,
     routes: RwLock<Arc<Routes>>,
     /// Whoever changes the routes holds it, so that changes come one after another.
@@ -63,6 +65,7 @@ impl Registry {
     pub fn new(routes: Routes) -> Self {
         let registry = Self {
             canaries: Canaries::default(),
+            shadows: Shadows::default(),
             drain: DRAIN,
             routes: RwLock::default(),
             book: Mutex::default(),
@@ -84,6 +87,12 @@ impl Registry {
         &self.canaries
     }
 
+    /// The releases that get copies of attempts.
+    #[must_use]
+    pub const fn shadows(&self) -> &Shadows {
+        &self.shadows
+    }
+
     /// The routes of this moment. Who holds them keeps their releases alive.
     #[must_use]
     pub fn current(&self) -> Arc<Routes> {
@@ -103,8 +112,9 @@ impl Registry {
     /// Another plugin has its name or one of its routes; then nothing changes.
     pub fn put(&self, release: Arc<Release>) -> Result<(), RouteClash> {
         let mut book = self.book();
-        let routes = self.with(&release)?;
-        book.refusals.remove(release.origin());
+        let origin = release.origin().to_owned();
+        let routes = self.with(release)?;
+        book.refusals.remove(&origin);
         self.set(&mut book, routes);
         Ok(())
     }
@@ -113,11 +123,11 @@ impl Registry {
     ///
     /// # Errors
     /// Another plugin has its name or one of its routes.
-    pub(super) fn with(&self, release: &Arc<Release>) -> Result<Routes, RouteClash> {
+    pub(super) fn with(&self, release: Arc<Release>) -> Result<Routes, RouteClash> {
         let current = self.current();
         let others = current.releases().iter().filter(|other| other.origin() != release.origin());
         let mut releases: Vec<_> = others.map(Arc::clone).collect();
-        releases.push(Arc::clone(release));
+        releases.push(release);
         Routes::new(releases)
     }
 

@@ -38,6 +38,8 @@ pub struct Release {
     /// What its long calls owe to brief ones.
     pub(super) account: Account,
     pub(super) facts: Arc<ReleaseFacts>,
+    /// Its way out. Its calls are given one, or none.
+    pub(super) connections: Arc<Egress>,
     pub(super) instance: InstancePre<CallState>,
     pub(super) exports: Exports,
 }
@@ -52,7 +54,6 @@ pub struct ReleaseFacts {
     /// What it may ask for something, by its grants.
     pub targets: Targets,
     pub(super) settings_json: String,
-    pub(super) egress: Egress,
     pub(super) outbound: Arc<Outbound>,
     /// Of the secrets that stay with the host: name, and what the guest gets in its place.
     pub(super) placeholders: Vec<(String, String)>,
@@ -239,11 +240,11 @@ impl Release {
         })?;
         let exports = contract::find_exports(engine, &component, &instance, &plugin)?;
         let outbound = Arc::clone(engine.outbound());
+        let connections = Egress::new(&manifest, &outbound)
+            .map_err(|cause| ReleaseError::Certificates { plugin, cause })?;
         let facts = ReleaseFacts {
             targets: Targets::of(&manifest.grants),
             settings_json: manifest.settings.to_string(),
-            egress: Egress::new(&manifest, &outbound)
-                .map_err(|cause| ReleaseError::Certificates { plugin, cause })?,
             placeholders: placeholders(&manifest, &outbound),
             outbound,
             manifest,
@@ -258,6 +259,7 @@ impl Release {
             weight,
             account: Account::default(),
             facts: Arc::new(facts),
+            connections: Arc::new(connections),
             instance,
             exports,
         })

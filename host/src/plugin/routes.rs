@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::manifest::Manifest;
 use super::registry::RouteClash;
 use super::release::Release;
-use crate::domain::{EventType, Network, NetworkPattern};
+use crate::domain::{EventType, Network, NetworkPattern, OutboxEvent};
 
 /// One consistent set of routes. Never changes: a swap makes another one.
 #[derive(Default)]
@@ -113,7 +114,15 @@ fn overlap(a: &Option<NetworkPattern>, b: &Option<NetworkPattern>) -> bool {
     }
 }
 
-pub(super) fn network_of(payload: &str) -> Option<Network> {
+/// Whether a manifest claims an event: its type and, if it says so, its network.
+pub(super) fn is_for(manifest: &Manifest, event: &OutboxEvent) -> bool {
+    manifest.handles.contains(&event.event_type)
+        && manifest.network.as_ref().is_none_or(|pattern| {
+            network_of(&event.payload).is_some_and(|network| pattern.matches(&network))
+        })
+}
+
+fn network_of(payload: &str) -> Option<Network> {
     #[derive(serde::Deserialize)]
     struct Selected {
         network: String,

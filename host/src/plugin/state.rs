@@ -1,5 +1,6 @@
 //! What one call carries with it: the store's data, and the facts that its host functions share.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,6 +17,7 @@ use super::own_time::HostWaits;
 use super::release::ReleaseFacts;
 use super::services::{Checkpoints, Messaging, SecretSource, Signer, Work};
 use super::targets::TargetReports;
+use super::way::Way;
 
 /// What the host functions rest on. Shared by all calls.
 #[derive(Clone)]
@@ -87,6 +89,8 @@ impl WasiHttpView for CallState {
 /// What a call is for, and what it has done so far. Shared with the tasks of its requests.
 pub(crate) struct CallFacts {
     pub(crate) release: Arc<ReleaseFacts>,
+    /// Where its requests go.
+    pub(super) way: Way,
     /// None while a plugin judges a withdrawal that is not written yet: then nothing is granted.
     pub(crate) on_event: Option<(Work, Services)>,
     pub(crate) idempotency_key: String,
@@ -112,12 +116,14 @@ pub(crate) struct CallFacts {
 impl CallFacts {
     pub(super) fn new(
         release: Arc<ReleaseFacts>,
+        way: Way,
         on_event: Option<(Work, Services)>,
         idempotency_key: String,
         traceparent: Option<String>,
     ) -> Self {
         Self {
             release,
+            way,
             on_event,
             idempotency_key,
             traceparent,
@@ -246,7 +252,12 @@ impl CallFacts {
             self.log_bytes.fetch_max(max.saturating_add(1), Ordering::Relaxed);
             return;
         }
-        let name = &manifest.name;
+        // A shadow's lines are not to be taken for the live release's.
+        let name = if self.way.is_shadow() {
+            Cow::Owned(format!("{} (shadow)", manifest.name))
+        } else {
+            Cow::Borrowed(&manifest.name)
+        };
         let event = self.on_event.as_ref().map(|(work, _)| work.event.to_string());
         match level {
             Level::Debug => tracing::debug!(plugin.name = %name, event.id = event, "{message}"),

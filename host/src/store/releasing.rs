@@ -1,5 +1,6 @@
 //! What the fleet keeps of its plugins: releases, what each host made of them, and what was decided.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -8,7 +9,7 @@ use tokio::sync::watch;
 use super::StoreError;
 use crate::domain::{
     CanaryPlan, CanaryTallies, EventId, EventType, FailureCode, HostId, HostStanding, HostVerdict,
-    ReleaseName, ReleaseState, RolloutDecision, Timestamp,
+    ReleaseName, ReleaseState, RolloutDecision, ShadowPlan, ShadowTally, Timestamp,
 };
 
 /// A host that was not heard of for so long is dead: nobody waits for it.
@@ -71,6 +72,18 @@ pub trait ReleaseStore: Send + Sync {
     /// The sums over all hosts, dead ones too.
     async fn tallies(&self, canary: &ReleaseName) -> Result<CanaryTallies, StoreError>;
 
+    /// A host's own sums of a shadow, as they are now; a repeat counts nothing twice.
+    async fn keep_shadow_tally(
+        &self,
+        host: &HostId,
+        shadow: &ReleaseName,
+        tally: &ShadowTally,
+    ) -> Result<(), StoreError>;
+
+    /// The sums over all hosts, dead ones too, of each release of a plugin that was a shadow, by its
+    /// number.
+    async fn shadow_tallies(&self, plugin: &str) -> Result<BTreeMap<u32, ShadowTally>, StoreError>;
+
     /// Carries a decision out, if the release is still in the state that it was made for, and, where
     /// all hosts must have it, all that are alive still have. Answers whether it was.
     async fn advance(
@@ -79,7 +92,7 @@ pub trait ReleaseStore: Send + Sync {
         decision: &RolloutDecision,
     ) -> Result<bool, StoreError>;
 
-    /// HELD → PREPARING.
+    /// HELD → PREPARING; SHADOW → LIVE, where all hosts that are alive have it.
     async fn approve(
         &self,
         release: &ReleaseName,
@@ -135,6 +148,8 @@ pub struct Deploy {
     pub manifest_digest: String,
     pub signature: Option<String>,
     pub canary: Option<CanaryPlan>,
+    /// None where there is a canary.
+    pub shadow: Option<ShadowPlan>,
     /// The number of the live release that it was compared with; none if there was none.
     pub compared_with: Option<u32>,
     /// Why an operator must approve it; none if nobody must.
@@ -166,6 +181,7 @@ pub struct PluginRelease {
     /// Why it is held, was rejected or rolled back.
     pub reason: Option<String>,
     pub canary: Option<CanaryPlan>,
+    pub shadow: Option<ShadowPlan>,
     pub created_by: String,
     pub created_at: Timestamp,
     pub state_at: Timestamp,
@@ -212,6 +228,7 @@ pub enum DecisionKind {
     Approved,
     Rejected,
     Canary,
+    Shadow,
     Promoted,
     Live,
     RolledBack,
@@ -221,12 +238,13 @@ pub enum DecisionKind {
 }
 
 impl DecisionKind {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Deployed,
         Self::Held,
         Self::Approved,
         Self::Rejected,
         Self::Canary,
+        Self::Shadow,
         Self::Promoted,
         Self::Live,
         Self::RolledBack,
@@ -243,6 +261,7 @@ impl DecisionKind {
             Self::Approved => "approved",
             Self::Rejected => "rejected",
             Self::Canary => "canary",
+            Self::Shadow => "shadow",
             Self::Promoted => "promoted",
             Self::Live => "live",
             Self::RolledBack => "rolled back",
@@ -256,8 +275,10 @@ impl DecisionKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Approved {
     Now,
-    /// It is not HELD, but this.
+    /// It is neither HELD nor a SHADOW, but this.
     NotHeld(ReleaseState),
+    /// It is a SHADOW, and these hosts could not make it live at once.
+    NotPrepared(Vec<String>),
     NotFound,
 }
 

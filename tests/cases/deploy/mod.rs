@@ -1,6 +1,7 @@
-//! Releases in the database: deployed to the fleet, tried, held, rolled back, disabled.
+//! Releases in the database: deployed to the fleet, tried, copied to, held, rolled back, disabled.
 
 mod canary;
 mod operating;
 mod scene;
+mod shadow;
 mod three_hosts;

@@ -65,16 +65,22 @@ pub(in crate::api) async fn approve_release(
     let release = find(&shared, &name).await?;
     if plan {
         let live = standing_of(&shared, &name.plugin).await?.live;
-        let steps =
-            vec!["every host fetches, verifies and compiles it, and it becomes live".into()];
+        let steps = vec![match release.state {
+            ReleaseState::Shadow => "it becomes live on all hosts at once".to_owned(),
+            _ => "every host fetches, verifies and compiles it, and it goes on".to_owned(),
+        }];
         return Ok(Json(PlanView::between(live.as_ref(), &release, steps)?).into_response());
     }
     let reason = read_reason(&headers, body, &shared.api.limits).await?;
     let note = ReleaseNote { reason: &reason, by: &caller.name };
     match shared.api.releases.approve(&name, note).await? {
         Approved::Now => Ok(Json(ReleaseView::from(find(&shared, &name).await?)).into_response()),
-        Approved::NotHeld(state) => {
-            Err(conflict(format!("{name} is {state}; only a HELD release is approved.")))
+        Approved::NotHeld(state) => Err(conflict(format!(
+            "{name} is {state}; only a HELD release or a SHADOW is approved."
+        ))),
+        Approved::NotPrepared(hosts) => {
+            let hosts = hosts.join(", ");
+            Err(conflict(format!("{name} cannot become live: {hosts} could not take it over.")))
         }
         Approved::NotFound => Err(Problem::not_found("release")),
     }

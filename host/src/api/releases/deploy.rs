@@ -10,7 +10,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use sha2::{Digest, Sha256};
 
-use crate::domain::{CanaryPlan, Share};
+use crate::domain::{CanaryPlan, ShadowPlan, Share};
 use crate::plugin::{Difference, Manifest, Release};
 use crate::store::{Deploy, Deployed, PluginRelease};
 
@@ -28,7 +28,9 @@ use super::{PluginPath, plugin_of, require_store};
 /// A component, and what is around it.
 const BODY_BYTES_MAX: usize = Release::COMPONENT_BYTES_MAX + (1 << 20);
 const MANIFEST_BYTES_MAX: usize = 256 << 10;
-const CANARY_EVENTS: u64 = 1_000;
+/// Of a trial.
+const EVENTS: u64 = 1_000;
+const EVENTS_MAX: u64 = 1_000_000_000;
 /// Another release became live meanwhile, again and again: then it is the caller's turn.
 const TRIES: usize = 3;
 
@@ -42,15 +44,16 @@ pub(in crate::api) async fn deploy_release(
 ) -> Result<Response, Problem> {
     let plugin = plugin_of(path)?;
     require_store(&shared)?;
-    let (plan, canary) = read_query(&uri)?;
+    let (plan, trial) = read_query(&uri)?;
     let key = headers.contains_key(HEADER).then(|| key_of(&headers)).transpose()?;
     let upload = Upload::read(&plugin, &headers, body, &shared.api.limits).await?;
     for _ in 0..TRIES {
         let live = live_release(&shared, &plugin).await?;
+        trial.require(&plugin, live.as_ref())?;
         let found = compare(live.as_ref(), &upload.checked)?;
         let hold = reason_to_hold(&found).filter(|_| shared.api.releases_rule.hold_widening);
         if plan {
-            let view = upload.plan(live.as_ref(), found, hold.is_some(), canary);
+            let view = upload.plan(live.as_ref(), found, hold.is_some(), trial);
             return Ok(Json(view).into_response());
         }
         let request = Deploy {
@@ -58,7 +61,7 @@ pub(in crate::api) async fn deploy_release(
             hold,
             by: caller.name.clone(),
             key: key.clone(),
-            ..upload.request(canary)
+            ..upload.request(trial)
         };
         match shared.api.releases.deploy(request).await? {
             Deployed::Now(release) => {
@@ -86,19 +89,64 @@ fn reason_to_hold(found: &[Difference]) -> Option<String> {
     (!more.is_empty()).then(|| more.join("; "))
 }
 
-fn read_query(uri: &Uri) -> Result<(bool, Option<CanaryPlan>), Problem> {
+/// What a release is tried by before it is live: by one of them, or by nothing.
+#[derive(Debug, Clone, Copy, Default)]
+struct Trial {
+    canary: Option<CanaryPlan>,
+    shadow: Option<ShadowPlan>,
+}
+
+impl Trial {
+    /// Without a live release there is nothing to copy, and the new one must not do it instead.
+    fn require(&self, plugin: &str, live: Option<&PluginRelease>) -> Result<(), Problem> {
+        if self.shadow.is_none() || live.is_some() {
+            return Ok(());
+        }
+        let detail =
+            format!("{plugin} has no live release that another one could be the shadow of.");
+        Err(Problem::new(ProblemKind::ReleaseConflict, detail))
+    }
+
+    /// What follows when all hosts have it.
+    fn step(&self, has_live: bool) -> String {
+        match (self.canary.filter(|_| has_live), self.shadow) {
+            (_, Some(ShadowPlan { share, events })) => format!(
+                "{share} of the aggregates are copied to it, {events} attempts at most, and nothing \
+                 of what it does leaves the hosts; then it waits until an operator approves it"
+            ),
+            (Some(CanaryPlan { share, events }), None) => format!(
+                "{share} of the aggregates go to it; after {events} events it gets all, or it is \
+                 rolled back if it does worse"
+            ),
+            (None, None) => "it becomes live on all hosts, or on none".to_owned(),
+        }
+    }
+}
+
+fn read_query(uri: &Uri) -> Result<(bool, Trial), Problem> {
     let mut query = Query::new(uri);
     let plan = query.parsed("plan", "needs true or false").unwrap_or(false);
-    let share: Option<Share> = query
-        .parsed("canary", "needs a percentage from 0.01% to 100%, such as 5% (write % as %25)");
-    let rule = "needs a whole number from 1 to 1000000000, and canary beside it";
-    let events: Option<u64> = query.parsed("canary_events", rule);
-    if events.is_some_and(|events| !(1..=1_000_000_000).contains(&events) || share.is_none()) {
-        query.error("canary_events", "invalid", rule);
+    let canary = read_trial(&mut query, ["canary", "canary_events"]);
+    let shadow = read_trial(&mut query, ["shadow", "shadow_events"]);
+    if canary.is_some() && shadow.is_some() {
+        query.error("shadow", "invalid", "cannot be given beside canary");
     }
     query.finish()?;
-    let events = events.unwrap_or(CANARY_EVENTS);
-    Ok((plan, share.map(|share| CanaryPlan { share, events })))
+    let canary = canary.map(|(share, events)| CanaryPlan { share, events });
+    let shadow = shadow.map(|(share, events)| ShadowPlan { share, events });
+    Ok((plan, Trial { canary, shadow }))
+}
+
+/// A share and a number of events.
+fn read_trial(query: &mut Query, [share, events]: [&'static str; 2]) -> Option<(Share, u64)> {
+    let rule = "needs a percentage from 0.01% to 100%, such as 5% (write % as %25)";
+    let found: Option<Share> = query.parsed(share, rule);
+    let rule = "needs a whole number from 1 to 1000000000, and the share beside it";
+    let count: Option<u64> = query.parsed(events, rule);
+    if count.is_some_and(|count| !(1..=EVENTS_MAX).contains(&count) || found.is_none()) {
+        query.error(events, "invalid", rule);
+    }
+    found.map(|share| (share, count.unwrap_or(EVENTS)))
 }
 
 async fn live_release(shared: &Shared, plugin: &str) -> Result<Option<PluginRelease>, Problem> {
@@ -175,7 +223,7 @@ impl Upload {
         (digest_of(&self.component), digest_of(self.manifest.as_bytes()))
     }
 
-    fn request(&self, canary: Option<CanaryPlan>) -> Deploy {
+    fn request(&self, Trial { canary, shadow }: Trial) -> Deploy {
         let (digest, manifest_digest) = self.digests();
         Deploy {
             plugin: self.plugin.clone(),
@@ -185,6 +233,7 @@ impl Upload {
             manifest_digest,
             signature: self.signature.clone(),
             canary,
+            shadow,
             compared_with: None,
             hold: None,
             by: String::new(),
@@ -197,7 +246,7 @@ impl Upload {
         live: Option<&PluginRelease>,
         found: Vec<Difference>,
         held: bool,
-        canary: Option<CanaryPlan>,
+        trial: Trial,
     ) -> PlanView {
         let (digest, manifest_digest) = self.digests();
         let same =
@@ -210,13 +259,7 @@ impl Upload {
                 steps.push("it is held until an operator approves it".to_owned());
             }
             steps.push("every host fetches, verifies and compiles it".to_owned());
-            match canary.filter(|_| live.is_some()) {
-                Some(CanaryPlan { share, events }) => steps.push(format!(
-                    "{share} of the aggregates go to it; after {events} events it gets all, or it \
-                     is rolled back if it does worse"
-                )),
-                None => steps.push("it becomes live on all hosts, or on none".to_owned()),
-            }
+            steps.push(trial.step(live.is_some()));
         }
         let to = SideView::new(digest, manifest_digest);
         PlanView::new(&self.plugin, live, to, found, held && !same, steps)

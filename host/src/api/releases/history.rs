@@ -32,7 +32,8 @@ pub(in crate::api) async fn get_release_history(
     query.finish()?;
     let standing = standing_of(&shared, &plugin).await?;
     let (releases, decisions) = shared.api.releases.release_history(&plugin, limit).await?;
-    Ok(Json(HistoryView::new(standing, releases, decisions)))
+    let shadows = shared.api.releases.shadow_tallies(&plugin).await?;
+    Ok(Json(HistoryView::new(standing, releases, decisions, shadows)))
 }
 
 pub(in crate::api) async fn get_release(
@@ -46,7 +47,14 @@ pub(in crate::api) async fn get_release(
         Some(_) => Some(shared.api.releases.tallies(&name).await?),
         None => None,
     };
-    Ok(Json(ReleaseDetailView::new(release, hosts, tallies)))
+    let shadow = match release.shadow {
+        Some(_) => {
+            let mut tallies = shared.api.releases.shadow_tallies(&name.plugin).await?;
+            Some(tallies.remove(&name.number).unwrap_or_default())
+        }
+        None => None,
+    };
+    Ok(Json(ReleaseDetailView::new(release, hosts, tallies, shadow)))
 }
 
 pub(in crate::api) async fn get_difference(

@@ -1,6 +1,6 @@
 //! A store in memory with the meaning of the real ones, as far as the API sees it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -462,6 +462,7 @@ impl ReleaseStore for FakeStore {
             state: if held { ReleaseState::Held } else { ReleaseState::Preparing },
             reason: request.hold,
             canary: request.canary,
+            shadow: request.shadow,
             created_by: request.by,
             created_at: Timestamp::UNIX_EPOCH,
             state_at: Timestamp::UNIX_EPOCH,
@@ -545,6 +546,24 @@ impl ReleaseStore for FakeStore {
         Ok(CanaryTallies::default())
     }
 
+    async fn keep_shadow_tally(
+        &self,
+        _: &HostId,
+        _: &ReleaseName,
+        _: &ShadowTally,
+    ) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn shadow_tallies(&self, _: &str) -> Result<BTreeMap<u32, ShadowTally>, StoreError> {
+        let mut tally = ShadowTally::default();
+        tally.count(EventId::generate(), Vec::new());
+        let (kind, text) = (DifferenceKind::Verdict, "done → retry: no".to_owned());
+        tally.count(EventId::generate(), vec![ShadowDifference { kind, text }]);
+        tally.skip(SkipReason::Busy);
+        Ok(BTreeMap::from([(1, tally.clone()), (2, tally)]))
+    }
+
     async fn advance(&self, _: &ReleaseName, _: &RolloutDecision) -> Result<bool, StoreError> {
         Ok(false)
     }
@@ -558,10 +577,11 @@ impl ReleaseStore for FakeStore {
         let Some(found) = rows.releases.iter_mut().find(|it| it.name == *name) else {
             return Ok(Approved::NotFound);
         };
-        if found.state != ReleaseState::Held {
-            return Ok(Approved::NotHeld(found.state));
-        }
-        found.state = ReleaseState::Preparing;
+        found.state = match found.state {
+            ReleaseState::Held => ReleaseState::Preparing,
+            ReleaseState::Shadow => return Ok(Approved::NotPrepared(vec!["a".into()])),
+            other => return Ok(Approved::NotHeld(other)),
+        };
         Ok(Approved::Now)
     }
 

@@ -78,7 +78,10 @@ async fn who_deploys_does_not_approve() {
     assert_eq!((reply.status.as_u16(), &reply.json()["state"]), (200, &json!("PREPARING")));
     let reply = host.send(control(path)).await;
     assert_eq!(reply.json()["type"], "/problems/release-conflict");
-    assert_eq!(reply.json()["detail"], "p #1 is PREPARING; only a HELD release is approved.");
+    assert_eq!(
+        reply.json()["detail"],
+        "p #1 is PREPARING; only a HELD release or a SHADOW is approved."
+    );
 }
 
 #[tokio::test]
@@ -94,6 +97,43 @@ async fn what_asks_for_no_more_than_the_live_one_is_not_held() {
     assert_eq!(reply.json()["reason"], "may also call https://evil.example");
     let difference = host.get("/v1/plugins/p/difference?from=1&to=3").await.json();
     assert_eq!(difference["differences"][0]["text"], "may also call https://evil.example");
+}
+
+#[tokio::test]
+async fn a_shadow_needs_a_live_release_and_an_approval() {
+    let host = host();
+    let reply = host.send(deploy("?shadow=20", MANIFEST, "one")).await;
+    assert_eq!(reply.json()["type"], "/problems/release-conflict");
+    assert_eq!(
+        reply.json()["detail"],
+        "p has no live release that another one could be the shadow of."
+    );
+    host.send(deploy("", MANIFEST, "one")).await;
+    host.store.rows.lock().unwrap().releases[0].state = ReleaseState::Live;
+    let plan = host.send(deploy("?shadow=20&plan=true", MANIFEST, "two")).await.json();
+    let step = plan["steps"].as_array().unwrap().last().unwrap().to_string();
+    assert!(step.contains("20% of the aggregates are copied to it, 1000 attempts"), "{step}");
+    let reply = host.send(deploy("?shadow=20&shadow_events=7", MANIFEST, "two")).await;
+    assert_eq!(reply.json()["shadow"], json!({"share": "20%", "events": 7}), "{}", reply.text);
+    assert_eq!(reply.json()["canary"], Value::Null);
+    host.store.rows.lock().unwrap().releases[1].state = ReleaseState::Shadow;
+    let detail = host.get("/v1/plugins/p/releases/2").await.json();
+    let report = &detail["shadow_report"];
+    assert_eq!(keys(report), schema("ShadowReport"));
+    assert_eq!(
+        (&report["copies"], &report["same"], &report["skipped"]),
+        (&2.into(), &1.into(), &1.into())
+    );
+    assert_eq!(report["differences"], json!([{"kind": "verdict", "count": 1}]));
+    assert_eq!(report["skips"], json!([{"kind": "busy", "count": 1}]));
+    assert_eq!(report["examples"][0]["differences"], json!(["done → retry: no"]));
+    let history = host.get("/v1/plugins/p/releases").await.json();
+    assert_eq!(history["shadow_reports"].as_array().map(Vec::len), Some(1), "only of shadows");
+    assert_eq!(history["shadow_reports"][0]["number"], 2);
+    let reply = host.send(control("/v1/plugins/p/releases/2/approve")).await;
+    assert_eq!(reply.json()["detail"], "p #2 cannot become live: a could not take it over.");
+    let plan = host.send(control("/v1/plugins/p/releases/2/approve?plan=true")).await.json();
+    assert_eq!(plan["steps"], json!(["it becomes live on all hosts at once"]));
 }
 
 #[tokio::test]
@@ -118,9 +158,16 @@ async fn a_bad_upload_is_refused_with_every_fault() {
         found.sort();
         assert_eq!(found, fields, "{}", reply.text);
     }
-    for query in
-        ["?canary=101%25", "?canary_events=5", "?canary=5&canary_events=0", "?plan=maybe", "?x=1"]
-    {
+    for query in [
+        "?canary=101%25",
+        "?canary_events=5",
+        "?canary=5&canary_events=0",
+        "?plan=maybe",
+        "?x=1",
+        "?shadow=0",
+        "?shadow_events=5",
+        "?canary=5&shadow=5",
+    ] {
         let reply = host.send(deploy(query, MANIFEST, "x")).await;
         assert_eq!(reply.status, 400, "{query}: {}", reply.text);
     }

@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::lane::Place;
 use super::{JOB, Shared, target_gate};
-use crate::domain::{OutboxEvent, Outcome, Timestamp, decide, decide_on_canary};
-use crate::plugin::{Release, TargetReports};
+use crate::domain::{OutboxEvent, Outcome, SkipReason, Timestamp, decide, decide_on_canary};
+use crate::plugin::{Copied, Release, ShadowCopy, TargetReports};
 use crate::store::{AttemptRecord, LeaseRef, Settlement, counters};
 
 pub(super) struct Attempt {
@@ -33,8 +33,9 @@ impl Attempt {
         let targets = TargetReports::behind(gate);
         // Boxed, for it is large: what is spawned is moved several times.
         let (engine, services) = (&job.engine, &job.services);
-        let attempt =
-            Box::pin(self.release.attempt_reporting(engine, &self.event, services, &targets));
+        let copy = self.copy_for_shadow();
+        let told = (&targets, copy.as_ref().map(ShadowCopy::recorder));
+        let attempt = Box::pin(self.release.attempt_reporting(engine, &self.event, services, told));
         let outcome = tokio::select! {
             outcome = attempt => Some(outcome),
             () = self.shared.interrupt.cancelled() => Some(Outcome::Interrupted {
@@ -54,8 +55,12 @@ impl Attempt {
         let Some(outcome) = outcome else {
             tracing::warn!(job = JOB, event.id = %self.event.id, "stopped an attempt: its lease was lost");
             self.shared.in_hand.remove(self.lease);
+            if let Some(copy) = copy {
+                job.metrics.copied(&self.release.manifest().name, copy.skip(SkipReason::CutOff));
+            }
             return;
         };
+        let copy = copy.map(|copy| (copy, outcome.clone()));
         let duration = clock.elapsed();
         let outcome =
             self.shared.breakers.learn(self.release.manifest(), targets.take(), outcome).await;
@@ -63,6 +68,26 @@ impl Attempt {
         if self.settlements.send(settlement).await.is_err() {
             // Only if the settler panicked: the lease runs out and the event is taken over.
             self.shared.in_hand.remove(self.lease);
+        }
+        if let Some((copy, outcome)) = copy {
+            // In nobody's way: the attempt is settled, and its place is another's.
+            let stop = self.shared.stop.cancelled();
+            let copied = copy.compare(engine, &self.event, services, &outcome, stop).await;
+            job.metrics.copied(&self.release.manifest().name, copied);
+        }
+    }
+
+    /// Begins a copy, if the plugin has a shadow that gets one of this attempt.
+    fn copy_for_shadow(&self) -> Option<ShadowCopy> {
+        let job = &self.shared.job;
+        let plugin = &self.release.manifest().name;
+        let shadow = job.registry.shadows().of_plugin(plugin)?;
+        match shadow.copy(&self.release, &self.event)? {
+            Ok(copy) => Some(copy),
+            Err(_busy) => {
+                job.metrics.copied(plugin, Copied::Skipped);
+                None
+            }
         }
     }
 

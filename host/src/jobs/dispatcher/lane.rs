@@ -1,7 +1,7 @@
 //! A lane: claims the events of one type as fast as its plugins take them.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 use super::attempt::Attempt;
 use super::breakers::Admission;
 use super::gate::Places;
-use super::gather::gather;
+use super::gather::Patience;
 use super::limits::TypeLimits;
 use super::outrun::Outrun;
 use super::{JOB, Shared};
@@ -34,6 +34,7 @@ pub(super) struct Lane {
     pub(super) event_type: EventType,
     settlements: mpsc::Sender<Settlement>,
     attempts: TaskTracker,
+    patience: Patience,
 }
 
 /// The right to one more attempt: of the plugin, and of the host.
@@ -74,8 +75,8 @@ impl Lane {
         event_type: EventType,
         settlements: mpsc::Sender<Settlement>,
     ) -> Self {
-        let attempts = TaskTracker::new();
-        Self { shared, event_type, settlements, attempts }
+        let (attempts, patience) = (TaskTracker::new(), Patience::default());
+        Self { shared, event_type, settlements, attempts, patience }
     }
 
     /// Runs until the stop, also while the type has no route: one may come back any time. Ends when
@@ -205,7 +206,7 @@ impl Lane {
                 _ = changes.changed() => continue,
             };
             let most = (self.shared.job.config.batch as usize).min(limits.concurrency);
-            let taken = gather(&slots, first, most).await;
+            let taken = self.patience.gather(&slots, first, most).await;
             let count = u32::try_from(taken.len()).unwrap_or(u32::MAX);
             let mut places = self.shared.gate.enter(&self.event_type, limits.priority, count).await;
             let routes = registry.current();
@@ -237,6 +238,7 @@ impl Lane {
             lease_for: job.config.lease,
             ordered_among: if manifest.ordered { &manifest.handles } else { &[] },
         };
+        let began = Instant::now();
         let LimitedClaim { events, put_aside, more, next_in } =
             match TypeLimits::of(routes, &self.event_type) {
                 Some(limits) => job.limits.claim_limited(claim, limits).await?,
@@ -244,6 +246,7 @@ impl Lane {
                     LimitedClaim { events: job.store.claim(claim).await?, ..Default::default() }
                 }
             };
+        self.patience.note(began.elapsed());
         job.metrics.claimed(&self.event_type, events.len());
         job.metrics.rate_limited(&self.event_type, put_aside);
         let full = more || events.len() >= limit as usize;

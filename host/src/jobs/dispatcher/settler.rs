@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, mpsc};
 
+use super::gather::Patience;
 use super::{JOB, Shared};
 use crate::domain::{Decision, EventId};
 use crate::jobs::cycle;
@@ -20,32 +21,40 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// another to work on; more than two would only make batches smaller.
 const LANES: usize = 2;
 
-/// How long a lane gathers at most, while another is on its way: two small batches cost the database
-/// nearly twice what one costs. Where nothing is on its way, nothing waits.
-const GATHER: Duration = Duration::from_millis(5);
-
 /// Runs until all senders are gone and the queue is empty.
 pub(super) async fn run(shared: Arc<Shared>, queue: mpsc::Receiver<Settlement>) {
     let queue = Mutex::new(queue);
-    let busy = AtomicUsize::new(0);
-    let lanes = std::array::from_fn::<_, LANES, _>(|_| run_lane(&shared, &queue, &busy));
+    let (busy, patience) = (AtomicUsize::new(0), Patience::default());
+    let lanes = std::array::from_fn::<_, LANES, _>(|_| run_lane(&shared, &queue, &busy, &patience));
     futures_util::future::join_all(lanes).await;
 }
 
-async fn run_lane(shared: &Shared, queue: &Mutex<mpsc::Receiver<Settlement>>, busy: &AtomicUsize) {
+async fn run_lane(
+    shared: &Shared,
+    queue: &Mutex<mpsc::Receiver<Settlement>>,
+    busy: &AtomicUsize,
+    patience: &Patience,
+) {
     loop {
-        let batch = gather(&mut *queue.lock().await, busy).await;
+        let batch = gather(&mut *queue.lock().await, busy, patience).await;
         if batch.is_empty() {
             return;
         }
         busy.fetch_add(1, Ordering::Relaxed);
+        let began = Instant::now();
         settle(shared, batch).await;
+        patience.note(began.elapsed());
         busy.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// The next batch; empty at the end. One lane gathers at a time, so that a batch is never split.
-async fn gather(queue: &mut mpsc::Receiver<Settlement>, busy: &AtomicUsize) -> Vec<Settlement> {
+/// The next batch; empty at the end. One lane gathers at a time, so that a batch is never split, and
+/// only while another one is on its way: where nothing is, nothing waits.
+async fn gather(
+    queue: &mut mpsc::Receiver<Settlement>,
+    busy: &AtomicUsize,
+    patience: &Patience,
+) -> Vec<Settlement> {
     let mut batch = Vec::with_capacity(BATCH);
     if queue.recv_many(&mut batch, BATCH).await > 0 && busy.load(Ordering::Relaxed) > 0 {
         let more = async {
@@ -57,7 +66,7 @@ async fn gather(queue: &mut mpsc::Receiver<Settlement>, busy: &AtomicUsize) -> V
             }
         };
         // What was taken until the time is over is in the batch.
-        let _ended = tokio::time::timeout(GATHER, more).await;
+        let _ended = tokio::time::timeout(patience.wait(), more).await;
     }
     batch
 }

@@ -2,7 +2,7 @@ use sha2::{Digest, Sha256};
 
 use super::load::hexadecimal;
 use super::*;
-use crate::domain::CanaryPlan;
+use crate::domain::{CanaryPlan, ShadowPlan};
 use crate::plugin::tests::wat;
 use crate::plugin::{Routes, SandboxEngine};
 use crate::store::{Deploy, Deployed, ReleaseNote, Store, StoreOptions, open};
@@ -50,6 +50,7 @@ impl Fleet {
             manifest_digest: "m".into(),
             signature: None,
             canary: None,
+            shadow: None,
             compared_with: live.map(|live| live.name.number),
             hold: None,
             by: "ada".into(),
@@ -194,6 +195,53 @@ async fn a_canary_begins_is_counted_and_is_promoted_or_taken_back_on_every_host(
     assert_ne!(live_digest(&a), old);
     assert_eq!(live_digest(&a), live_digest(&b));
     assert!(a.registry.canaries().current().is_empty());
+    fleet.store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shadow_begins_on_every_host_and_is_live_or_ended_by_a_person() {
+    let fleet = Fleet::new().await;
+    let (a, b) = (fleet.host("a").await, fleet.host("b").await);
+    let note = ReleaseNote { reason: "why", by: "ada" };
+    fleet.deploy(|_| {}).await;
+    settle(&[&a, &b]).await;
+    let old = live_digest(&a);
+    let plan = ShadowPlan { share: "50%".parse().unwrap(), events: 10 };
+    let begun = async |text: &str| {
+        let name = fleet
+            .deploy(|it| {
+                it.component = component(text);
+                it.shadow = Some(plan);
+            })
+            .await;
+        settle(&[&a, &b]).await;
+        assert_eq!(fleet.state(&name).await.0, ReleaseState::Shadow);
+        for job in [&a, &b] {
+            assert_eq!(live_digest(job), old, "all events stay where they are");
+            assert!(job.registry.canaries().current().is_empty());
+            let shadow = job.registry.shadows().of_plugin("p").unwrap();
+            assert_eq!(shadow.name, name);
+        }
+        name
+    };
+    begun("taken back").await;
+    fleet.store.roll_back("p", None, note).await.unwrap();
+    settle(&[&a, &b]).await;
+    assert!([&a, &b].iter().all(|job| job.registry.shadows().of_plugin("p").is_none()));
+
+    let name = begun("approved").await;
+    // However long it takes, it is not live by itself.
+    settle(&[&a, &b]).await;
+    assert_eq!(fleet.state(&name).await.0, ReleaseState::Shadow);
+    let tallies = fleet.store.shadow_tallies("p").await.unwrap();
+    assert_eq!(tallies[&name.number].copies(), 0, "and its report is there");
+    fleet.store.approve(&name, note).await.unwrap();
+    settle(&[&a, &b]).await;
+    assert_eq!(fleet.state(&name).await.0, ReleaseState::Live);
+    for job in [&a, &b] {
+        assert_ne!(live_digest(job), old);
+        assert!(job.registry.shadows().of_plugin("p").is_none());
+    }
     fleet.store.close().await;
 }
 

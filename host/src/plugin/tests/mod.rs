@@ -21,6 +21,7 @@ mod registry;
 mod routes;
 mod secrecy;
 mod server;
+mod shadow;
 mod targets;
 pub(crate) mod wat;
 #[cfg(unix)]

@@ -39,7 +39,8 @@ async fn attempt(
     let gate = Arc::new(Shut { target: shut.to_owned(), passed: Mutex::default() });
     let reports = TargetReports::behind(Some(Arc::clone(&gate) as _));
     let services = services();
-    let outcome = release.attempt_reporting(&ENGINE, &event(&payload), &services, &reports).await;
+    let outcome =
+        release.attempt_reporting(&ENGINE, &event(&payload), &services, (&reports, None)).await;
     let passed = gate.passed.lock().unwrap().clone();
     (outcome, reports.take(), passed)
 }
@@ -74,7 +75,8 @@ async fn a_broker_whose_breaker_is_open_is_not_asked() {
     let reports = TargetReports::behind(Some(Arc::new(gate)));
     let payload = event(&json!({"do": "publish", "text": "granted"}));
     let release = hostile("").await;
-    let outcome = release.attempt_reporting(&ENGINE, &payload, &fakes.services(), &reports).await;
+    let outcome =
+        release.attempt_reporting(&ENGINE, &payload, &fakes.services(), (&reports, None)).await;
     assert_retry(&outcome, "the breaker of messaging is open");
     assert_eq!(reports.take().shut, shut("messaging"));
     assert!(fakes.published.lock().unwrap().is_empty());

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::super::approvals::reason_to_hold;
-use super::super::registry::Registry;
+use super::super::registry::{Registry, RouteClash};
 use super::super::release::Release;
-use super::super::status::Refusal;
-use super::{Watcher, clashes, live_of};
+use super::super::status::{PluginState, Refusal};
+use super::{Watcher, live_of};
 
 /// A release that waits for an approval.
 pub(super) struct Held {
@@ -19,10 +19,23 @@ pub(super) struct Held {
 impl Held {
     /// One that clashes with another plugin could not be live, approved or not.
     pub(super) fn refusal(&self, registry: &Registry) -> Refusal {
-        match registry.with(&self.release) {
+        match registry.with(Arc::clone(&self.release)) {
             Ok(_) => self.refusal.clone(),
             Err(clash) => clashes(&self.release, &clash),
         }
+    }
+}
+
+/// Why a release that clashes with another plugin is not live.
+pub(super) fn clashes(release: &Release, clash: &RouteClash) -> Refusal {
+    let manifest = release.manifest();
+    Refusal {
+        origin: release.origin().to_owned(),
+        plugin: manifest.name.clone(),
+        digest: Some(release.digest().to_owned()),
+        manifest: Some(manifest.clone()),
+        state: PluginState::Rejected,
+        reason: clash.to_string(),
     }
 }
 

@@ -24,12 +24,12 @@ use tokio_util::sync::CancellationToken;
 use super::admission::Admission;
 use super::approvals::Approvals;
 use super::folder::{FolderError, plugin_folders};
-use super::registry::{Registry, RouteClash};
+use super::registry::Registry;
 use super::release::Release;
-use super::status::{PluginState, Refusal};
+use super::status::Refusal;
 use admitting::{CameTo, admit, incomplete, origin};
 use announcements::Announcements;
-use holding::Held;
+use holding::{Held, clashes};
 use look::Look;
 use settling::{Next, Settling};
 
@@ -354,18 +354,6 @@ impl Entry {
             refusal.state.as_str()
         );
         registry.refuse(refusal.clone());
-    }
-}
-
-fn clashes(release: &Release, clash: &RouteClash) -> Refusal {
-    let manifest = release.manifest();
-    Refusal {
-        origin: release.origin().to_owned(),
-        plugin: manifest.name.clone(),
-        digest: Some(release.digest().to_owned()),
-        manifest: Some(manifest.clone()),
-        state: PluginState::Rejected,
-        reason: clash.to_string(),
     }
 }
 

@@ -48,6 +48,8 @@ pub(super) struct Settling {
     look: Look,
     changed_at: Instant,
     quiet: Duration,
+    /// Whether the system announced the last change, before it was seen or since.
+    announced: bool,
     writing: bool,
     step: Step,
 }
@@ -66,8 +68,8 @@ enum Step {
 
 impl Settling {
     pub(super) fn new(look: Look, now: Instant, announced: bool) -> Self {
-        let quiet = if announced { QUIET } else { QUIET_UNANNOUNCED };
-        Self { look, changed_at: now, quiet, writing: false, step: Step::Changed }
+        let (quiet, step) = (QUIET, Step::Changed);
+        Self { look, changed_at: now, quiet, announced, writing: false, step }
     }
 
     /// A folder whose files of this look were read at the start.
@@ -83,6 +85,7 @@ impl Settling {
     pub(super) fn see(&mut self, look: Look, now: Instant, announced: bool, writing: bool) {
         self.writing = writing;
         if look == self.look {
+            self.announced |= announced;
             return;
         }
         let pause = now.saturating_duration_since(self.changed_at);
@@ -96,9 +99,7 @@ impl Settling {
             // Somebody writes in pieces: two of their pauses are waited for.
             self.quiet = self.quiet.max(2 * pause).min(QUIET_MAX);
         }
-        if !announced {
-            self.quiet = self.quiet.max(QUIET_UNANNOUNCED);
-        }
+        self.announced = announced;
         self.look = look;
         self.changed_at = now;
         self.step = Step::Changed;
@@ -110,12 +111,14 @@ impl Settling {
             if now >= at { then } else { Next::Wait(at) }
         };
         let missing = !self.look.missing().is_empty();
+        let unannounced = if self.announced { Duration::ZERO } else { QUIET_UNANNOUNCED };
+        let quiet = self.quiet.max(unannounced);
         match self.step {
             Step::Done { .. } | Step::Trying => Next::Rest,
-            Step::Changed if missing => after(MISSING.max(self.quiet), Next::Incomplete),
+            Step::Changed if missing => after(MISSING.max(quiet), Next::Incomplete),
             Step::Changed if self.writing => after(WRITER_MAX, Next::Read),
-            Step::Changed => after(self.quiet, Next::Read),
-            Step::Failed => after(REJECT_AFTER.max(self.quiet), Next::Reject),
+            Step::Changed => after(quiet, Next::Read),
+            Step::Failed => after(REJECT_AFTER.max(quiet), Next::Reject),
         }
     }
 

@@ -44,6 +44,17 @@ fn what_is_quiet_for_a_moment_is_read() {
 }
 
 #[test]
+fn a_change_may_be_seen_before_it_is_announced() {
+    let (folder, now) = (folder(), Instant::now());
+    let mut settling = Settling::new(look(folder.path()), now, true);
+    settling.see(append(folder.path()), now, false, false);
+    assert_eq!(settling.next(now + QUIET), Next::Wait(now + QUIET_UNANNOUNCED));
+    settling.see(look(folder.path()), now + ms(5), true, false);
+    settling.see(look(folder.path()), now + ms(10), false, false);
+    assert_eq!(settling.next(now + QUIET), Next::Read);
+}
+
+#[test]
 fn a_file_that_is_open_for_writing_is_not_read() {
     let (folder, now) = (folder(), Instant::now());
     let mut settling = Settling::new(look(folder.path()), now, true);

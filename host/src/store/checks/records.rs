@@ -127,7 +127,8 @@ pub(super) const WHOLES: &[Check] = &[
              FROM plugin_releases AS r WHERE r.state = 'LIVE' \
              GROUP BY r.plugin HAVING count(*) > 1 UNION ALL \
              SELECT r.plugin, 'has ' || CAST(count(*) AS text) || ' candidates' \
-             FROM plugin_releases AS r WHERE r.state IN ('HELD', 'PREPARING', 'CANARY') \
+             FROM plugin_releases AS r \
+             WHERE r.state IN ('HELD', 'PREPARING', 'CANARY', 'SHADOW') \
              GROUP BY r.plugin HAVING count(*) > 1",
         ),
     },

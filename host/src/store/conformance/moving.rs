@@ -34,13 +34,15 @@ impl Scene {
              INSERT INTO component_artifacts VALUES ('{digest}', x'0061736d', 1700000000000001); \
              INSERT INTO plugins VALUES ('p', 1, 'why', 'who', 1700000000000001); \
              INSERT INTO plugin_releases VALUES ('p', 1, '{digest}', 'name: p', 'm', NULL, \
-             'LIVE', NULL, 500, 1000, 'k', 'who', 1700000000000001, 1700000000000002, 1700000000000003); \
+             'LIVE', NULL, 500, 1000, 'k', 'who', 1700000000000001, 1700000000000002, 1700000000000003, \
+             NULL, NULL); \
              INSERT INTO component_artifacts VALUES ('{gone}', NULL, 1700000000000001); \
              INSERT INTO approved_manifests VALUES ('p', '{digest}', 'name: p', 1700000000000001, \
              'why', 'who', 1700000000000002); \
              INSERT INTO hosts VALUES ('h', 1700000000000001, 1700000000000002); \
              INSERT INTO host_releases VALUES ('h', 'p', 1, 'live', NULL, 1700000000000001); \
              INSERT INTO canary_tallies VALUES ('h', 'p', 1, 'canary', 2, 1, '1,1', 1700000000000001); \
+             INSERT INTO shadow_tallies VALUES ('h', 'p', 1, 2, 1, '{{}}', '{{}}', '[]', 1700000000000001); \
              INSERT INTO release_decisions (plugin, number, kind, reason, decided_by, decided_at) \
              VALUES ('p', 1, 'live', '', 'who', 1700000000000001); \
              INSERT INTO rate_waiting SELECT id, 'ODD', 'a', 'p7', 1700000000000001 \

@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::on_both_stores;
 use super::world::{MINUTE, World, done, settlement};
 use crate::domain::{
-    CanaryPlan, CanaryTallies, Decision, EventState, FailureCode, FailureReason, HostId,
-    HostVerdict, ReleaseName, ReleaseState, RolloutDecision, Tally,
+    CanaryPlan, CanaryTallies, Decision, DifferenceKind, EventId, EventState, FailureCode,
+    FailureReason, HostId, HostVerdict, ReleaseName, ReleaseState, RolloutDecision,
+    ShadowDifference, ShadowPlan, ShadowTally, SkipReason, Tally,
 };
 use crate::store::{
     Approved, Deploy, Deployed, HOST_GONE_AFTER, HistoryKind, PluginRelease, ReleaseNote,
@@ -23,6 +24,7 @@ on_both_stores!(
     a_rejection_leaves_the_old_one_live,
     a_held_release_moves_only_by_an_approval,
     a_canary_keeps_its_figures_over_hosts_and_is_promoted_once,
+    a_shadow_keeps_its_figures_over_hosts_and_is_live_only_by_an_approval,
     rolling_back_goes_to_the_one_before_and_takes_a_canary_back_first,
     a_disabled_plugin_is_disabled_for_all_and_twice_is_once,
     two_decisions_at_once_are_one,
@@ -47,6 +49,7 @@ pub(super) fn deploy(plugin: &str, content: &str) -> Deploy {
         manifest,
         signature: None,
         canary: None,
+        shadow: None,
         compared_with: None,
         hold: None,
         by: "ada".to_owned(),
@@ -275,6 +278,82 @@ async fn a_canary_keeps_its_figures_over_hosts_and_is_promoted_once(world: &Worl
     assert_eq!(world.states().await, ["1 RETIRED", "2 LIVE"]);
     let (_, lines) = world.store.release_history("p", 1).await.unwrap();
     assert_eq!((lines[0].reason.as_str(), lines[0].by.as_str()), ("1 of 5 failed", "tidegate"));
+}
+
+fn shadow_tally(same: u64, differences: &[DifferenceKind]) -> ShadowTally {
+    let mut tally = ShadowTally::default();
+    (0..same).for_each(|_| tally.count(EventId::generate(), Vec::new()));
+    for kind in differences {
+        let text = format!("\"{}\" → other\n'x'", kind.as_str());
+        tally.count(EventId::generate(), vec![ShadowDifference { kind: *kind, text }]);
+    }
+    for reason in SkipReason::ALL {
+        tally.skip(reason);
+    }
+    tally
+}
+
+async fn a_shadow_keeps_its_figures_over_hosts_and_is_live_only_by_an_approval(world: &World) {
+    let plan = ShadowPlan { share: "20%".parse().unwrap(), events: 100 };
+    let first = world.live(deploy("p", "one")).await;
+    let shadow = |content| Deploy { shadow: Some(plan), ..next(content, &first) };
+    let second = world.deployed(shadow("two")).await;
+    assert_eq!((second.shadow, second.canary), (Some(plan), None));
+    let Deployed::Already(_) = world.store.deploy(shadow("two")).await.unwrap() else { panic!() };
+    let second = second.name;
+    let begin = RolloutDecision::BeginShadow;
+    assert!(!world.store.advance(&second, &begin).await.unwrap(), "no host has it");
+    world.prepared("a", &second).await;
+    assert!(world.store.advance(&second, &begin).await.unwrap());
+    assert!(!world.store.advance(&second, &begin).await.unwrap());
+    assert!(!world.store.advance(&second, &RolloutDecision::MakeLive).await.unwrap());
+    assert_eq!(world.states().await, ["1 LIVE", "2 SHADOW"]);
+    let plugins = world.store.plugins().await.unwrap();
+    assert_eq!(plugins[0].candidate.as_ref().map(|it| &it.name), Some(&second));
+
+    assert!(world.store.shadow_tallies("p").await.unwrap().is_empty());
+    let of_a = shadow_tally(1, &[DifferenceKind::Verdict]);
+    world.store.keep_shadow_tally(&host("a"), &second, &of_a).await.unwrap();
+    // Sums, not additions: written again they count nothing twice.
+    let of_a = shadow_tally(4, &DifferenceKind::ALL);
+    for _ in 0..2 {
+        world.store.keep_shadow_tally(&host("a"), &second, &of_a).await.unwrap();
+    }
+    let of_b = shadow_tally(2, &[]);
+    world.store.keep_shadow_tally(&host("b"), &second, &of_b).await.unwrap();
+    let mut expected = of_a;
+    expected.add(&of_b);
+    let sums = world.store.shadow_tallies("p").await.unwrap();
+    assert_eq!(sums.into_iter().collect::<Vec<_>>(), [(2, expected)]);
+    assert!(world.store.shadow_tallies("q").await.unwrap().is_empty());
+
+    // A host that has just come must have it, too.
+    world.store.check_in(&host("b")).await.unwrap();
+    let approved = world.store.approve(&second, note("looks well")).await.unwrap();
+    assert_eq!(approved, Approved::NotPrepared(vec!["b".into()]));
+    world.prepared("b", &second).await;
+    assert_eq!(world.store.approve(&second, note("looks well")).await.unwrap(), Approved::Now);
+    assert_eq!(world.states().await, ["1 RETIRED", "2 LIVE"]);
+    let decisions = world.decisions().await;
+    assert_eq!(decisions[2..], ["2 deployed", "2 shadow", "2 promoted"]);
+    // Its report stays; and a later one is taken back, or gives way.
+    assert_eq!(world.store.shadow_tallies("p").await.unwrap().len(), 1);
+    let shadow = |content| Deploy { shadow: Some(plan), ..next(content, &second) };
+    let third = world.deployed(shadow("three")).await.name;
+    for by in ["a", "b"] {
+        world.prepared(by, &third).await;
+    }
+    assert!(world.store.advance(&third, &begin).await.unwrap());
+    let back = world.store.roll_back("p", None, note("no")).await.unwrap();
+    assert_eq!(back, RolledBack::CandidateTakenBack(3));
+    let fourth = world.deployed(shadow("four")).await.name;
+    for by in ["a", "b"] {
+        world.prepared(by, &fourth).await;
+    }
+    assert!(world.store.advance(&fourth, &begin).await.unwrap());
+    world.deployed(next("five", &second)).await;
+    let states = world.states().await;
+    assert_eq!(states[1..], ["2 LIVE", "3 ROLLED_BACK", "4 SUPERSEDED", "5 PREPARING"]);
 }
 
 async fn rolling_back_goes_to_the_one_before_and_takes_a_canary_back_first(world: &World) {

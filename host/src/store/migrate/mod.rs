@@ -30,6 +30,7 @@ const SQLITE: &[Listed] = &[
     (11, "done_at", include_str!("../../../../migrations/sqlite/0011_done_at.sql")),
     (12, "releases", include_str!("../../../../migrations/sqlite/0012_releases.sql")),
     (13, "breakers", include_str!("../../../../migrations/sqlite/0013_breakers.sql")),
+    (15, "shadow", include_str!("../../../../migrations/sqlite/0015_shadow.sql")),
     (16, "kept releases", include_str!("../../../../migrations/sqlite/0016_kept_releases.sql")),
 ];
 
@@ -44,6 +45,7 @@ const POSTGRES: &[Listed] = &[
     (12, "releases", include_str!("../../../../migrations/postgres/0012_releases.sql")),
     (13, "breakers", include_str!("../../../../migrations/postgres/0013_breakers.sql")),
     (14, "queue", include_str!("../../../../migrations/postgres/0014_queue.sql")),
+    (15, "shadow", include_str!("../../../../migrations/postgres/0015_shadow.sql")),
     (16, "kept releases", include_str!("../../../../migrations/postgres/0016_kept_releases.sql")),
 ];
 

@@ -5,8 +5,8 @@ use super::hosts::standings;
 use super::read::{current, release, releases};
 use super::statements::tell_others;
 use super::{Outcome, OwnedNote, Statements};
-use crate::domain::{HostVerdict, ReleaseName, ReleaseState, RolloutDecision};
-use crate::store::{Approved, DecisionKind, RolledBack, StoreError};
+use crate::domain::{HostStanding, HostVerdict, ReleaseName, ReleaseState, RolloutDecision};
+use crate::store::{Approved, DecisionKind, PluginRelease, RolledBack, StoreError};
 
 pub(super) const DOING: &str = "decide about a release";
 
@@ -77,10 +77,11 @@ pub(super) async fn advance<C: Statements>(
     name: &ReleaseName,
     decision: RolloutDecision,
 ) -> Result<Outcome<bool>, StoreError> {
-    use ReleaseState::{Canary, Live, Preparing, Rejected, RolledBack as Back};
+    use ReleaseState::{Canary, Live, Preparing, Rejected, RolledBack as Back, Shadow};
     let (from, to, kind, reason) = match decision {
         RolloutDecision::Wait => return Ok(Outcome::Undo(false)),
         RolloutDecision::BeginCanary => (Preparing, Canary, DecisionKind::Canary, String::new()),
+        RolloutDecision::BeginShadow => (Preparing, Shadow, DecisionKind::Shadow, String::new()),
         RolloutDecision::MakeLive => (Preparing, Live, DecisionKind::Live, String::new()),
         RolloutDecision::Reject { reason } => (Preparing, Rejected, DecisionKind::Rejected, reason),
         RolloutDecision::Promote { reason } => (Canary, Live, DecisionKind::Promoted, reason),
@@ -92,14 +93,11 @@ pub(super) async fn advance<C: Statements>(
     if !still || (from == Preparing && to != Rejected && !all_have_it(c, name).await?) {
         return Ok(Outcome::Undo(false));
     }
-    if to == Canary && live.is_none() {
+    if matches!(to, Canary | Shadow) && live.is_none() {
         return Ok(Outcome::Undo(false));
     }
-    if to == Live
-        && let Some(live) = live
-    {
-        let reason = format!("#{} replaced it", name.number);
-        change_state(c, &live.name, ReleaseState::Retired, Some(&reason)).await?;
+    if to == Live {
+        retire(c, live, name).await?;
     }
     let why = Some(reason.as_str()).filter(|reason| !reason.is_empty());
     change_state(c, name, to, why).await?;
@@ -108,14 +106,28 @@ pub(super) async fn advance<C: Statements>(
     Ok(Outcome::Keep(true))
 }
 
+/// The release that was live gives way to another one.
+async fn retire<C: Statements>(
+    c: &mut C,
+    live: Option<PluginRelease>,
+    to: &ReleaseName,
+) -> Result<(), StoreError> {
+    let Some(live) = live else { return Ok(()) };
+    let reason = format!("#{} replaced it", to.number);
+    change_state(c, &live.name, ReleaseState::Retired, Some(&reason)).await
+}
+
 /// Whether every host that is alive could make it live at once, and there is one.
 async fn all_have_it<C: Statements>(c: &mut C, name: &ReleaseName) -> Result<bool, StoreError> {
     let hosts = standings(c, name).await?;
-    let has_it = |verdict: &Option<HostVerdict>| match verdict {
+    Ok(!hosts.is_empty() && hosts.iter().all(has_it))
+}
+
+const fn has_it(host: &HostStanding) -> bool {
+    match host.verdict {
         Some(HostVerdict::Prepared | HostVerdict::Live) => true,
         Some(HostVerdict::Rejected { .. }) | None => false,
-    };
-    Ok(!hosts.is_empty() && hosts.iter().all(|host| has_it(&host.verdict)))
+    }
 }
 
 pub(super) async fn approve<C: Statements>(
@@ -127,11 +139,25 @@ pub(super) async fn approve<C: Statements>(
     let Some(found) = release(c, name).await? else {
         return Ok(Outcome::Undo(Approved::NotFound));
     };
-    if found.state != ReleaseState::Held {
-        return Ok(Outcome::Undo(Approved::NotHeld(found.state)));
+    match found.state {
+        ReleaseState::Held => {
+            change_state(c, name, ReleaseState::Preparing, None).await?;
+            record(c, name, DecisionKind::Approved, &note.reason, &note.by).await?;
+        }
+        ReleaseState::Shadow => {
+            let hosts = standings(c, name).await?;
+            let lacking = hosts.into_iter().filter(|host| !has_it(host));
+            let lacking: Vec<_> = lacking.map(|host| host.host).collect();
+            if !lacking.is_empty() {
+                return Ok(Outcome::Undo(Approved::NotPrepared(lacking)));
+            }
+            let (live, _) = current(c, DOING, &name.plugin).await?;
+            retire(c, live, name).await?;
+            change_state(c, name, ReleaseState::Live, None).await?;
+            record(c, name, DecisionKind::Promoted, &note.reason, &note.by).await?;
+        }
+        other => return Ok(Outcome::Undo(Approved::NotHeld(other))),
     }
-    change_state(c, name, ReleaseState::Preparing, None).await?;
-    record(c, name, DecisionKind::Approved, &note.reason, &note.by).await?;
     tell_others(c, DOING).await?;
     Ok(Outcome::Keep(Approved::Now))
 }

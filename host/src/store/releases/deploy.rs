@@ -4,7 +4,7 @@ use super::decide::{change_state, lock, record};
 use super::read::{current, release, releases};
 use super::statements::tell_others;
 use super::{Outcome, Statements};
-use crate::domain::{ReleaseName, ReleaseState};
+use crate::domain::{ReleaseName, ReleaseState, Share};
 use crate::store::{DecisionKind, Deploy, Deployed, PluginRelease, StoreError};
 
 pub(super) const DOING: &str = "keep a release";
@@ -51,7 +51,11 @@ impl Deploy {
             && self.manifest_digest == release.manifest_digest
             && self.signature == release.signature
             // What is live needs no trial any more.
-            && (self.canary == release.canary || release.state == ReleaseState::Live)
+            && (self.has_trial_of(release) || release.state == ReleaseState::Live)
+    }
+
+    fn has_trial_of(&self, release: &PluginRelease) -> bool {
+        self.canary == release.canary && self.shadow == release.shadow
     }
 }
 
@@ -67,7 +71,7 @@ async fn asked_before<C: Statements>(
         let same = release.name.plugin == request.plugin
             && release.digest == request.digest
             && release.manifest_digest == request.manifest_digest
-            && release.canary == request.canary;
+            && request.has_trial_of(&release);
         if same { Deployed::Already(release) } else { Deployed::KeyReused }
     }))
 }
@@ -92,13 +96,14 @@ async fn insert<C: Statements>(
     )
     .await?;
     let state = if request.hold.is_some() { ReleaseState::Held } else { ReleaseState::Preparing };
-    let share = request.canary.map(|plan| i64::from(plan.share.hundredths()));
-    let events = request.canary.map(|plan| i64::try_from(plan.events).unwrap_or(i64::MAX));
+    let share = |share: Share| i64::from(share.hundredths());
+    let events = |events: u64| i64::try_from(events).unwrap_or(i64::MAX);
     c.execute(
         DOING,
         "INSERT INTO plugin_releases (plugin, number, digest, manifest, manifest_digest, \
-         signature, state, reason, canary_share, canary_events, asked_key, created_by, created_at, \
-         state_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, {now}, {now})",
+         signature, state, reason, canary_share, canary_events, shadow_share, shadow_events, \
+         asked_key, created_by, created_at, state_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, \
+         $10, $11, $12, $13, $14, {now}, {now})",
         vec![
             name.plugin.as_str().into(),
             name.number.into(),
@@ -108,8 +113,10 @@ async fn insert<C: Statements>(
             request.signature.as_deref().into(),
             state.as_str().into(),
             request.hold.as_deref().into(),
-            share.into(),
-            events.into(),
+            request.canary.map(|plan| share(plan.share)).into(),
+            request.canary.map(|plan| events(plan.events)).into(),
+            request.shadow.map(|plan| share(plan.share)).into(),
+            request.shadow.map(|plan| events(plan.events)).into(),
             request.key.as_deref().into(),
             request.by.as_str().into(),
         ],

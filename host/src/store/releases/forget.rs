@@ -12,7 +12,7 @@ const YOUNG_MICROS: i64 = 3_600_000_000;
 /// that were.
 const OLD: &str = "bytes IS NOT NULL AND stored_at <= {young} AND NOT EXISTS (SELECT 1 \
     FROM plugin_releases AS r WHERE r.digest = component_artifacts.digest \
-    AND (r.state IN ('HELD', 'PREPARING', 'CANARY', 'LIVE') OR r.live_at IS NOT NULL \
+    AND (r.state IN ('HELD', 'PREPARING', 'CANARY', 'SHADOW', 'LIVE') OR r.live_at IS NOT NULL \
     AND (SELECT count(*) FROM plugin_releases AS n WHERE n.plugin = r.plugin \
     AND n.state <> 'LIVE' AND n.live_at IS NOT NULL AND (n.live_at > r.live_at \
     OR n.live_at = r.live_at AND n.number > r.number)) < $1))";

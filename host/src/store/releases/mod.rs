@@ -9,7 +9,10 @@ mod deploy;
 mod forget;
 mod hosts;
 mod read;
+mod shadow;
 mod statements;
+
+use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -21,7 +24,7 @@ use super::{
     ReleaseDecision, ReleaseNote, ReleaseStore, ReplayFailed, RolledBack, StoreError,
 };
 use crate::domain::{
-    CanaryTallies, HostId, HostStanding, HostVerdict, ReleaseName, RolloutDecision,
+    CanaryTallies, HostId, HostStanding, HostVerdict, ReleaseName, RolloutDecision, ShadowTally,
 };
 
 /// A note that outlives its caller.
@@ -143,6 +146,27 @@ impl<D: Transactions> ReleaseStore for D {
         let canary = canary.clone();
         self.read(canary::DOING, move |c| {
             Box::pin(async move { canary::sums(c, canary).await.map(Outcome::Undo) })
+        })
+        .await
+    }
+
+    async fn keep_shadow_tally(
+        &self,
+        host: &HostId,
+        shadow: &ReleaseName,
+        tally: &ShadowTally,
+    ) -> Result<(), StoreError> {
+        let (host, shadow, tally) = (host.as_str().to_owned(), shadow.clone(), tally.clone());
+        self.change(shadow::DOING, move |c| {
+            Box::pin(async move { shadow::keep(c, host, shadow, tally).await })
+        })
+        .await
+    }
+
+    async fn shadow_tallies(&self, plugin: &str) -> Result<BTreeMap<u32, ShadowTally>, StoreError> {
+        let plugin = plugin.to_owned();
+        self.read(shadow::DOING, move |c| {
+            Box::pin(async move { shadow::sums(c, plugin).await.map(Outcome::Undo) })
         })
         .await
     }

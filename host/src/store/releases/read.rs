@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Statements;
-use crate::domain::{CanaryPlan, ReleaseName, ReleaseState, Share};
+use crate::domain::{CanaryPlan, ReleaseName, ReleaseState, ShadowPlan, Share};
 use crate::store::row::{ColumnError, Columns, named, one_of};
 use crate::store::{DecisionKind, PluginRelease, PluginStanding, ReleaseDecision, StoreError};
 
@@ -14,7 +14,7 @@ fn columns<C: Statements>(c: &C) -> String {
     let age = c.age("state_at");
     format!(
         "plugin, number, digest, manifest, manifest_digest, signature, state, reason, canary_share, \
-         canary_events, created_by, created_at, state_at, {age} AS state_age, live_at"
+         canary_events, shadow_share, shadow_events, created_by, created_at, state_at, {age} AS state_age, live_at"
     )
 }
 
@@ -44,8 +44,8 @@ pub(super) async fn current<C: Statements>(
     doing: &'static str,
     plugin: &str,
 ) -> Result<(Option<PluginRelease>, Option<PluginRelease>), StoreError> {
-    let condition =
-        "WHERE plugin = $1 AND state IN ('HELD', 'PREPARING', 'CANARY', 'LIVE') ORDER BY number";
+    let condition = "WHERE plugin = $1 AND state IN ('HELD', 'PREPARING', 'CANARY', 'SHADOW', 'LIVE') \
+         ORDER BY number";
     Ok(split(releases(c, doing, condition, vec![plugin.into()]).await?))
 }
 
@@ -57,7 +57,7 @@ fn split(releases: Vec<PluginRelease>) -> (Option<PluginRelease>, Option<PluginR
 
 pub(super) async fn plugins<C: Statements>(c: &mut C) -> Result<Vec<PluginStanding>, StoreError> {
     let condition =
-        "WHERE state IN ('HELD', 'PREPARING', 'CANARY', 'LIVE') ORDER BY plugin, number";
+        "WHERE state IN ('HELD', 'PREPARING', 'CANARY', 'SHADOW', 'LIVE') ORDER BY plugin, number";
     let mut releases = releases(c, DOING, condition, Vec::new()).await?;
     let sql =
         "SELECT plugin, disabled, reason, changed_by, changed_at FROM plugins ORDER BY plugin";
@@ -112,12 +112,8 @@ pub(super) async fn component<C: Statements>(
 fn decode<R: Columns>(row: &R) -> Result<PluginRelease, StoreError> {
     named("plugin_releases", "plugin", row, |row| {
         let state: ReleaseState = row.parse("state")?;
-        let canary =
-            match (row.integer_or_null("canary_share")?, row.integer_or_null("canary_events")?) {
-                (None, None) => None,
-                (Some(share), Some(events)) => Some(canary_plan(share, events)?),
-                _ => return Err("canary_share and canary_events do not go together".to_owned()),
-            };
+        let canary = plan(row, "canary")?.map(|(share, events)| CanaryPlan { share, events });
+        let shadow = plan(row, "shadow")?.map(|(share, events)| ShadowPlan { share, events });
         // Clocks may have been set back.
         let age = u64::try_from(row.integer("state_age")?).unwrap_or(0);
         Ok(PluginRelease {
@@ -129,6 +125,7 @@ fn decode<R: Columns>(row: &R) -> Result<PluginRelease, StoreError> {
             state,
             reason: row.text_or_null("reason")?,
             canary,
+            shadow,
             created_by: row.text("created_by")?,
             created_at: row.time("created_at")?,
             state_at: row.time("state_at")?,
@@ -138,12 +135,18 @@ fn decode<R: Columns>(row: &R) -> Result<PluginRelease, StoreError> {
     })
 }
 
-fn canary_plan(share: i64, events: i64) -> Result<CanaryPlan, ColumnError> {
-    let share = u64::try_from(share).ok().and_then(Share::of_hundredths);
-    Ok(CanaryPlan {
-        share: share.ok_or_else(|| "canary_share is out of range".to_owned())?,
-        events: u64::try_from(events).map_err(|_| "canary_events is negative".to_owned())?,
-    })
+/// The share and the events of a release's trial, if it has one of this kind.
+fn plan<R: Columns>(row: &R, trial: &str) -> Result<Option<(Share, u64)>, ColumnError> {
+    let (share, events) = (format!("{trial}_share"), format!("{trial}_events"));
+    match (row.integer_or_null(&share)?, row.integer_or_null(&events)?) {
+        (None, None) => Ok(None),
+        (Some(hundredths), Some(_)) => {
+            let found = u64::try_from(hundredths).ok().and_then(Share::of_hundredths);
+            let found = found.ok_or_else(|| format!("{share} is out of range"))?;
+            Ok(Some((found, row.count(&events)?)))
+        }
+        _ => Err(format!("{share} and {events} do not go together")),
+    }
 }
 
 fn decision<R: Columns>(row: &R) -> Result<ReleaseDecision, StoreError> {

@@ -30,6 +30,13 @@ pub(in crate::cli) struct DeployArgs {
     /// Promote the canary after so many events
     #[arg(long, value_name = "N", requires = "canary")]
     canary_events: Option<u64>,
+    /// Copy the attempts at this share of the aggregates to it, such as 20%; nothing that it does
+    /// leaves the hosts, and the differences are reported
+    #[arg(long, value_name = "SHARE", conflicts_with = "canary")]
+    shadow: Option<Share>,
+    /// Copy so many attempts at most
+    #[arg(long, value_name = "N", requires = "shadow")]
+    shadow_events: Option<u64>,
     /// Approve it at once if it is held; the token must be an operator's, too
     #[arg(long, value_name = "REASON")]
     approve: Option<String>,
@@ -64,6 +71,8 @@ pub(super) async fn run(client: &Client, args: DeployArgs, json: bool) -> Result
         ("plan", args.plan.then(|| "true".to_owned())),
         ("canary", args.canary.map(|share| share.to_string())),
         ("canary_events", args.canary_events.map(|events| events.to_string())),
+        ("shadow", args.shadow.map(|share| share.to_string())),
+        ("shadow_events", args.shadow_events.map(|events| events.to_string())),
     ];
     let answer = folder.send(client, &query, args.idempotency_key.as_deref()).await?;
     if args.plan {
@@ -139,6 +148,15 @@ async fn follow(
                 let events = cell(&release["canary"]["events"]);
                 progress.tell(&format!(
                     "{name} is tried on {share} of the aggregates, for {events} events"
+                ))?;
+                return Ok(release.clone());
+            }
+            "SHADOW" => {
+                let share = cell(&release["shadow"]["share"]);
+                let events = cell(&release["shadow"]["events"]);
+                progress.tell(&format!(
+                    "{name} gets copies of {share} of the aggregates, {events} at most; see \
+                     `tidegate plugin history {plugin}`"
                 ))?;
                 return Ok(release.clone());
             }

@@ -2,6 +2,7 @@
 
 mod deploy;
 mod gate;
+mod shadow;
 
 use std::path::PathBuf;
 
@@ -17,9 +18,9 @@ use deploy::DeployArgs;
 pub(in crate::cli) enum ReleasesCommand {
     /// Deploy a plugin's folder to all hosts: it becomes live on all of them, or on none
     Deploy(DeployArgs),
-    /// Show a plugin's releases, and what was decided about them
+    /// Show a plugin's releases, what was decided about them, and in what shadows differed
     History(HistoryArgs),
-    /// Go back to the release before, or take a canary back
+    /// Go back to the release before, or take a canary or a shadow back
     Rollback(RollbackArgs),
     /// Tell in words what one release may do and another may not
     Diff(DiffArgs),
@@ -27,7 +28,7 @@ pub(in crate::cli) enum ReleasesCommand {
     Disable(SwitchArgs),
     /// Let hosts take a plugin's events again
     Enable(SwitchArgs),
-    /// Let a HELD release become live
+    /// Let a HELD release go on, or a SHADOW become live
     Approve(ApproveArgs),
 }
 
@@ -295,7 +296,10 @@ fn history_for_people(history: &Value) -> String {
     });
     let decisions = table(&["AT", "RELEASE", "WHAT", "BY", "REASON"], decisions);
     let disabled = if history["disabled"] == true { " (disabled)" } else { "" };
-    format!("{}{disabled}\n\n{releases}\n\n{decisions}", cell(&history["plugin"]))
+    let shadows = list("shadow_reports");
+    let shadows: String =
+        shadows.iter().map(|report| format!("\n\n{}", shadow::for_people(report))).collect();
+    format!("{}{disabled}\n\n{releases}\n\n{decisions}{shadows}", cell(&history["plugin"]))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use http::Request;
 use wasmtime_wasi_http::WasiBody;
 
-use super::super::super::egress::{Answered, AuditRecord};
+use super::super::super::egress::{Answered, AuditRecord, Egress, EgressClient};
 use super::super::super::grants::canonical_host;
 use super::super::super::state::CallFacts;
 use super::admit::Admitted;
@@ -23,6 +23,7 @@ const UNREAD: &str = "unread";
 /// Written when it is dropped, so also when a call ends in the middle of it.
 pub(super) struct Exchange {
     facts: Arc<CallFacts>,
+    connections: Arc<Egress>,
     at: SystemTime,
     began: Instant,
     grant: Option<usize>,
@@ -37,12 +38,17 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn begin(facts: &Arc<CallFacts>, request: &Request<WasiBody>) -> Self {
+    pub(super) fn begin(
+        facts: &Arc<CallFacts>,
+        connections: &Arc<Egress>,
+        request: &Request<WasiBody>,
+    ) -> Self {
         let uri = request.uri();
         let scheme = if uri.scheme_str() == Some("http") { "http" } else { "https" };
         let known = if scheme == "http" { 80 } else { 443 };
         Self {
             facts: Arc::clone(facts),
+            connections: Arc::clone(connections),
             at: SystemTime::now(),
             began: Instant::now(),
             grant: None,
@@ -63,6 +69,11 @@ impl Exchange {
         if let Some(host) = canonical_host(&admitted.url) {
             self.host = host.to_string();
         }
+    }
+
+    /// The connections of its grant.
+    pub(super) fn client(&self) -> Option<&EgressClient> {
+        self.connections.client(self.grant?)
     }
 
     pub(super) fn deny(&mut self) {
@@ -106,7 +117,7 @@ impl Drop for Exchange {
             }
             (_, _) => Answered::Error,
         };
-        release.egress.counts(self.grant).count(answered, took, bytes_out, self.bytes_in);
+        self.connections.counts(self.grant).count(answered, took, bytes_out, self.bytes_in);
         let at = DateTime::<Utc>::from(self.at).to_rfc3339_opts(SecondsFormat::Millis, true);
         release.outbound.audit.write(&AuditRecord {
             at,

@@ -7,6 +7,7 @@ mod admit;
 mod body;
 mod exchange;
 mod fill;
+mod recorded;
 mod send;
 mod target;
 
@@ -21,7 +22,11 @@ use wasmtime_wasi_http::{
     WasiHttpHooks,
 };
 
+use super::super::egress::Egress as Connections;
+use super::super::shadow::{Asked, Recorder, Tape};
 use super::super::state::CallFacts;
+use super::super::way::Way;
+use admit::Admitted;
 use exchange::Exchange;
 
 /// How long a denied guest may go on writing before it gets the answer.
@@ -66,16 +71,28 @@ impl WasiHttpHooks for Egress {
         _consumed: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Result<Answer, Error>> + Send> {
         let facts = Arc::clone(&self.facts);
-        Box::new(async move { carry(&facts, request, options.unwrap_or_default()).await })
+        let options = options.unwrap_or_default();
+        Box::new(async move {
+            match &facts.way {
+                Way::Out { connections, recorder } => {
+                    let recorder = recorder.as_ref();
+                    carry(&facts, (connections, recorder), request, options).await
+                }
+                Way::Nowhere(replay) => recorded::answer(&facts, replay, request, options).await,
+            }
+        })
     }
 }
 
 async fn carry(
     facts: &Arc<CallFacts>,
+    (connections, recorder): (&Arc<Connections>, Option<&Arc<Recorder>>),
     mut request: Request<WasiBody>,
     options: RequestOptions,
 ) -> Result<Answer, Error> {
-    let mut exchange = Exchange::begin(facts, &request);
+    let mut exchange = Exchange::begin(facts, connections, &request);
+    // Before the host adds its own.
+    let headers = recorder.map(|_| request.headers().clone());
     let admitted = match admit::admit(facts, &mut request) {
         Ok(admitted) => admitted,
         Err(error) => {
@@ -102,10 +119,34 @@ async fn carry(
             return refuse(facts, request, Error::HttpRequestDenied).await;
         }
     };
+    let tape = recorder
+        .zip(headers)
+        .map(|(recorder, headers)| recorder.request(asked(&request, &admitted, headers)));
+    if let Some(tape) = &tape {
+        request = request.map(|body| tape.request_body(body));
+    }
     facts.targets.asked(&target);
     let answer = send::send(facts, request, body, &admitted, &options, exchange).await;
     target::report(facts, &target, &answer);
-    answer
+    taped(tape.as_ref(), answer)
+}
+
+/// The request as its guest made it, but for its body, which comes later.
+fn asked(request: &Request<WasiBody>, admitted: &Admitted, headers: http::HeaderMap) -> Asked {
+    let (method, url) = (request.method().clone(), admitted.url.clone());
+    Asked { method, url, headers, body: Vec::new() }
+}
+
+/// The answer, on its way past the tape.
+fn taped(tape: Option<&Tape>, answer: Result<Answer, Error>) -> Result<Answer, Error> {
+    let Some(tape) = tape else { return answer };
+    match answer {
+        Ok((answer, sent)) => Ok((tape.answered(answer), sent)),
+        Err(error) => {
+            tape.failed(&error);
+            Err(error)
+        }
+    }
 }
 
 /// Answers a denied guest once it has written its body: else, still writing, it would see a closed

@@ -1,7 +1,7 @@
 //! Sends an admitted request within its bounds.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +13,9 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
-use super::super::super::egress::{ANSWER_HEAD_BYTES_MAX, ANSWER_HEADERS_MAX, DialError};
+use super::super::super::egress::{
+    ANSWER_HEAD_BYTES_MAX, ANSWER_HEADERS_MAX, DialError, EgressClient,
+};
 use super::super::super::own_time::longest;
 use super::super::super::secrecy::{BodyFiller, Filler, Form, Mask};
 use super::super::super::state::CallFacts;
@@ -39,10 +41,11 @@ pub(super) async fn send(
     mut exchange: Exchange,
 ) -> Result<Answer, Error> {
     let times = times(facts, admitted, options);
-    let sent = prepare(facts, request, filled, &exchange, times.deadline);
-    let answer = match sent.await {
-        Ok(request) => exchange_heads(facts, request, admitted, &times).await,
-        Err(failed) => Err(failed),
+    let prepared = prepare(facts, request, filled, exchange.sent(), times.deadline).await;
+    let answer = match (prepared, exchange.client()) {
+        (Ok(request), Some(client)) => exchange_heads(facts, client, request, &times).await,
+        (Ok(_), None) => Err((Error::HttpRequestDenied, "denied")),
+        (Err(failed), _) => Err(failed),
     };
     let answer = match answer {
         Ok(answer) => answer,
@@ -58,7 +61,7 @@ pub(super) async fn send(
 
 /// The shortest of what the guest asks for, what the grant allows, and what a call has: it ends by
 /// itself, and later if the host makes it wait.
-fn times(facts: &CallFacts, admitted: &Admitted, options: &RequestOptions) -> Times {
+pub(super) fn times(facts: &CallFacts, admitted: &Admitted, options: &RequestOptions) -> Times {
     let manifest = &facts.release.manifest;
     let grant = manifest.grants.http.get(admitted.grant);
     let own = manifest.limits.timeout;
@@ -76,15 +79,15 @@ fn times(facts: &CallFacts, admitted: &Admitted, options: &RequestOptions) -> Ti
 
 /// The request with its bounded body. One whose length is told beforehand is read to its end and
 /// filled at once, for its length changes with it.
-async fn prepare(
+pub(super) async fn prepare(
     facts: &Arc<CallFacts>,
     request: Request<WasiBody>,
     filled: Option<(Filler, Form)>,
-    exchange: &Exchange,
+    sent: Arc<AtomicU64>,
     deadline: Instant,
 ) -> Result<Request<WasiBody>, Failed> {
     let (mut head, body) = request.into_parts();
-    let bounded = |filler| SentBody::new(body, Arc::clone(facts), exchange.sent(), filler);
+    let bounded = |filler| SentBody::new(body, Arc::clone(facts), sent, filler);
     let Some((filler, form)) = filled else {
         return Ok(Request::from_parts(head, bounded(None).boxed_unsync()));
     };
@@ -107,13 +110,10 @@ async fn prepare(
 /// Sends the request, and waits for the head of its answer.
 async fn exchange_heads(
     facts: &Arc<CallFacts>,
+    client: &EgressClient,
     mut request: Request<WasiBody>,
-    admitted: &Admitted,
     times: &Times,
 ) -> Result<Response<Incoming>, Failed> {
-    let Some(client) = facts.release.egress.client(admitted.grant) else {
-        return Err((Error::HttpRequestDenied, "denied"));
-    };
     let connection = capture_connection(&mut request);
     let announced = bound_informational(&mut request);
     facts.departs();
