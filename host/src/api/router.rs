@@ -19,8 +19,8 @@ use super::metrics::get_metrics;
 use super::openapi::get_openapi;
 use super::plugins::list_plugins;
 use super::releases::{
-    approve_release, deploy_release, disable_plugin, enable_plugin, get_difference, get_release,
-    get_release_history, roll_back_plugin,
+    approve_held_plugin, approve_release, deploy_release, disable_plugin, enable_plugin,
+    get_difference, get_release, get_release_history, roll_back_plugin,
 };
 use super::routes::{list_routes, pause_route, resume_route};
 use super::state::{Api, Inner, Shared};
@@ -67,6 +67,7 @@ pub(super) fn routes() -> Vec<Route> {
         route(GET,  "/v1/plugins/{plugin}/releases", Needs(Read),    get(get_release_history)),
         route(GET,  "/v1/plugins/{plugin}/releases/{number}", Needs(Read), get(get_release)),
         route(POST, "/v1/plugins/{plugin}/releases/{number}/approve", Needs(Operate), post(approve_release)),
+        route(POST, "/v1/plugins/{plugin}/approve",  Needs(Operate), post(approve_held_plugin)),
         route(GET,  "/v1/plugins/{plugin}/difference", Needs(Read),  get(get_difference)),
         route(POST, "/v1/plugins/{plugin}/rollback", Needs(Deploy),  post(roll_back_plugin)),
         route(POST, "/v1/plugins/{plugin}/disable",  Needs(Operate), post(disable_plugin)),

@@ -8,8 +8,8 @@ use tokio::sync::{Semaphore, watch};
 use crate::domain::Flow;
 use crate::plugin::Registry;
 use crate::store::{
-    AcceptStore, Backlog, BacklogStore, BlameStore, BreakerStore, ControlStore, LimitStore,
-    OperateStore, ReleaseStore, RepairStore,
+    AcceptStore, ApprovalStore, Backlog, BacklogStore, BlameStore, BreakerStore, ControlStore,
+    LimitStore, OperateStore, ReleaseStore, RepairStore,
 };
 
 use super::auth::Tokens;
@@ -36,6 +36,7 @@ pub struct Api {
     pub releases: Arc<dyn ReleaseStore>,
     pub releases_rule: ReleaseRule,
     pub blame: Arc<dyn BlameStore>,
+    pub approvals: Arc<dyn ApprovalStore>,
     pub ordered: Arc<dyn OrderedRoutes>,
     pub judge: Arc<dyn WithdrawalJudge>,
     pub metrics: MetricsText,

@@ -119,6 +119,7 @@ impl RunningHost {
             releases: Arc::clone(&store) as _,
             releases_rule: plan.plugins.rule,
             blame: Arc::clone(&store) as _,
+            approvals: Arc::clone(&store) as _,
             ordered: Arc::clone(&registry) as _,
             judge: Arc::new(judge(&chains, &registry, &engine)?),
             tokens: plan.tokens,

@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 use super::error::CliError;
 use crate::api::ReleaseRule;
 use crate::domain::{Flow, HostId, WithdrawalStatus};
-use crate::jobs::{Metrics, ReleasesJob};
-use crate::plugin::{Admission, Registry, Routes, SandboxEngine, TrustedKeys, Watcher};
+use crate::jobs::{Metrics, ReleasesJob, StoreApprovals};
+use crate::plugin::{Admission, Approvals, Registry, Routes, SandboxEngine, TrustedKeys, Watcher};
 use crate::store::Store;
 
 /// How late a change of releases in the store may be seen if its wake-up is lost; and how often a
@@ -24,7 +24,7 @@ pub(super) struct PluginsPlan<'a> {
     pub(super) cache: &'a Path,
     /// How long a replaced release may go on with what it has in hand.
     pub(super) drain: Duration,
-    /// Whether they come from the store, and when a release there must be approved.
+    /// Whether they come from the store, and when a release must be approved.
     pub(super) rule: ReleaseRule,
     /// How long all hosts together have for a new release of the store.
     pub(super) prepare_within: Duration,
@@ -82,7 +82,11 @@ pub(super) async fn open_plugins(
         Follower::Store(Box::new(job))
     } else {
         let folder = plan.folder.to_owned();
-        let watcher = Watcher::start(folder, admission, Arc::clone(&registry)).await;
+        let approvals = plan
+            .rule
+            .hold_widening
+            .then(|| Arc::new(StoreApprovals(Arc::clone(store) as _)) as Arc<dyn Approvals>);
+        let watcher = Watcher::start(folder, admission, Arc::clone(&registry), approvals).await;
         Follower::Folder(watcher.map_err(|error| {
             let place = plan.folder.display().to_string();
             CliError::failed(error.to_string(), place, "make the folder, or correct plugins.dir")

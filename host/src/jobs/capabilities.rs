@@ -9,10 +9,10 @@ use crate::broker::{self, Broker};
 use crate::chain::{self, Chains, EvmChain, TransactionRequest};
 use crate::domain::{Network, SignedTransaction, WithdrawalId};
 use crate::plugin::{
-    CheckpointError, Checkpoints, Messaging, OutgoingMessage, PaymentTerms, PublishError,
-    SignError, SignRequest, Signer, Work,
+    Approvals, CheckpointError, Checkpoints, KnownManifest, Messaging, OutgoingMessage,
+    PaymentTerms, PublishError, ServiceError, SignError, SignRequest, Signer, Work,
 };
-use crate::store::{ChainStore, CheckpointStore, LeaseRef, StoreError};
+use crate::store::{ApprovalStore, ChainStore, CheckpointStore, LeaseRef, StoreError};
 
 fn lease(work: &Work) -> LeaseRef {
     LeaseRef { event: work.event, token: work.token }
@@ -45,6 +45,28 @@ fn checkpoint_error(error: &StoreError) -> CheckpointError {
             CheckpointError::Failed(error.to_string())
         }
     }
+}
+
+/// Approved manifests in the store.
+pub struct StoreApprovals(pub Arc<dyn ApprovalStore>);
+
+#[async_trait]
+impl Approvals for StoreApprovals {
+    async fn manifests(&self, plugin: &str) -> Result<Vec<KnownManifest>, ServiceError> {
+        let known =
+            self.0.approved_manifests(plugin).await.map_err(|error| service_error(&error))?;
+        let known =
+            known.into_iter().map(|it| KnownManifest { digest: it.digest, text: it.manifest });
+        Ok(known.collect())
+    }
+
+    async fn keep_live(&self, plugin: &str, digest: &str, text: &str) -> Result<(), ServiceError> {
+        self.0.keep_live_manifest(plugin, digest, text).await.map_err(|error| service_error(&error))
+    }
+}
+
+fn service_error(error: &StoreError) -> ServiceError {
+    ServiceError(error.to_string())
 }
 
 /// Signatures by the chains' accounts.

@@ -19,7 +19,7 @@ mod retry;
 mod testing;
 
 pub use backlog::BacklogJob;
-pub use capabilities::{BrokerMessaging, ChainSigner, StoreCheckpoints};
+pub use capabilities::{BrokerMessaging, ChainSigner, StoreApprovals, StoreCheckpoints};
 pub use confirmation::ConfirmationJob;
 pub use dispatcher::{DispatchConfig, DispatcherJob};
 pub use failure::FailureJob;

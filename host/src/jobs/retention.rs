@@ -28,12 +28,14 @@ pub struct RetentionJob {
 pub struct Retention {
     pub finished_events: Option<Duration>,
     pub idempotency_keys: Option<Duration>,
+    /// How many releases of a plugin can be gone back to.
+    pub releases: Option<u32>,
 }
 
 impl Default for Retention {
     fn default() -> Self {
         const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-        Self { finished_events: Some(WEEK), idempotency_keys: Some(WEEK) }
+        Self { finished_events: Some(WEEK), idempotency_keys: Some(WEEK), releases: Some(20) }
     }
 }
 
@@ -44,6 +46,8 @@ pub struct RetentionPass {
     pub keys: u64,
     /// Keys of rates that were quiet for a day, and places of events that wait no more.
     pub rates: u64,
+    /// Components of old releases.
+    pub components: u64,
 }
 
 impl RetentionJob {
@@ -58,9 +62,19 @@ impl RetentionJob {
             pass.keys = self.store.delete_answers(keep, BATCH).await?;
         }
         pass.rates = self.limits.delete_idle_rates(BATCH).await?;
+        if let Some(keep) = self.keep.releases {
+            pass.components = self.store.delete_old_components(keep).await?;
+        }
         if pass != RetentionPass::default() {
-            let RetentionPass { events, keys, rates } = pass;
-            tracing::debug!(job = Self::NAME, events, keys, rates, "deleted what is finished");
+            let RetentionPass { events, keys, rates, components } = pass;
+            tracing::debug!(
+                job = Self::NAME,
+                events,
+                keys,
+                rates,
+                components,
+                "deleted what is finished"
+            );
         }
         Ok(pass)
     }
@@ -98,6 +112,7 @@ mod tests {
     struct Shelf {
         finished: Mutex<VecDeque<Result<u64, StoreError>>>,
         asked: Mutex<Vec<(&'static str, Duration)>>,
+        kept: Mutex<Vec<u32>>,
     }
 
     #[async_trait]
@@ -110,6 +125,11 @@ mod tests {
         async fn delete_answers(&self, keep: Duration, _: u32) -> Result<u64, StoreError> {
             self.asked.lock().unwrap().push(("keys", keep));
             Ok(0)
+        }
+
+        async fn delete_old_components(&self, keep: u32) -> Result<u64, StoreError> {
+            self.kept.lock().unwrap().push(keep);
+            Ok(2)
         }
     }
 
@@ -145,17 +165,23 @@ mod tests {
     async fn a_pass_deletes_both_and_counts() {
         let store = Arc::new(Shelf::default());
         store.finished.lock().unwrap().push_back(Ok(7));
-        let keep = Retention { finished_events: Some(HOUR), idempotency_keys: Some(2 * HOUR) };
+        let keep = Retention {
+            finished_events: Some(HOUR),
+            idempotency_keys: Some(2 * HOUR),
+            releases: Some(5),
+        };
         let pass = job(&store, keep).run_once().await.unwrap();
-        assert_eq!(pass, RetentionPass { events: 7, keys: 0, rates: 3 });
+        assert_eq!(pass, RetentionPass { events: 7, keys: 0, rates: 3, components: 2 });
+        assert_eq!(*store.kept.lock().unwrap(), [5]);
         assert_eq!(*store.asked.lock().unwrap(), [("events", HOUR), ("keys", 2 * HOUR)]);
     }
 
     #[tokio::test]
     async fn what_is_kept_for_ever_is_not_asked_for() {
         let store = Arc::new(Shelf::default());
-        let keep = Retention { finished_events: None, idempotency_keys: None };
+        let keep = Retention { finished_events: None, idempotency_keys: None, releases: None };
         job(&store, keep).run_once().await.unwrap();
+        assert!(store.kept.lock().unwrap().is_empty());
         assert!(store.asked.lock().unwrap().is_empty());
     }
 

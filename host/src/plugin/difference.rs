@@ -34,6 +34,7 @@ pub fn differences(old: Option<&Manifest>, new: &Manifest) -> Vec<Difference> {
     let Manifest {
         name: _,
         digest: _,
+        text: _,
         handles,
         network,
         ordered,

@@ -20,6 +20,8 @@ use crate::domain::{
 pub struct Manifest {
     /// SHA-256 of its text, lower-case hexadecimal. Two releases of one component may differ in it.
     pub digest: String,
+    /// Its text.
+    pub text: String,
     pub name: String,
     /// The event types that it handles; not empty, none twice.
     pub handles: Vec<EventType>,
@@ -134,6 +136,7 @@ impl RawManifest {
         let settings = json("settings", toml::Value::Table(self.settings))?;
         Ok(Manifest {
             digest: hexadecimal(&Sha256::digest(text)),
+            text: text.to_owned(),
             name: self.name,
             handles: self.handles,
             network: self.select.network,

@@ -6,6 +6,7 @@
 
 mod aborted;
 mod admission;
+mod approvals;
 mod artifact;
 mod bindings;
 mod breaches;
@@ -44,6 +45,7 @@ mod way;
 mod words;
 
 pub use admission::{Admission, Candidate};
+pub use approvals::{Approvals, KnownManifest};
 pub use call::ValidateError;
 pub use canary::{Canaries, Canary, CanarySet};
 pub use difference::{Difference, differences};

@@ -112,15 +112,23 @@ impl Registry {
     /// Another plugin has its name or one of its routes; then nothing changes.
     pub fn put(&self, release: Arc<Release>) -> Result<(), RouteClash> {
         let mut book = self.book();
-        let current = self.current();
-        let others = current.releases().iter().filter(|other| other.origin() != release.origin());
-        let mut releases: Vec<_> = others.map(Arc::clone).collect();
         let origin = release.origin().to_owned();
-        releases.push(release);
-        let routes = Routes::new(releases)?;
+        let routes = self.with(release)?;
         book.refusals.remove(&origin);
         self.set(&mut book, routes);
         Ok(())
+    }
+
+    /// The routes of now, with this release in place of the one from the same origin.
+    ///
+    /// # Errors
+    /// Another plugin has its name or one of its routes.
+    pub(super) fn with(&self, release: Arc<Release>) -> Result<Routes, RouteClash> {
+        let current = self.current();
+        let others = current.releases().iter().filter(|other| other.origin() != release.origin());
+        let mut releases: Vec<_> = others.map(Arc::clone).collect();
+        releases.push(release);
+        Routes::new(releases)
     }
 
     /// Takes a plugin's release out of the routes: its events wait from now on. False if there is

@@ -6,6 +6,7 @@
 //! contains SQL. Times are the database's: requests carry durations, never points in time.
 
 mod accepting;
+mod approving;
 mod auditing;
 mod backing_up;
 mod backlog;
@@ -44,6 +45,7 @@ mod writes;
 pub use accepting::{
     AcceptEvents, AcceptStore, AcceptWithdrawal, Accepted, AcceptedEvents, Answer, IdempotencyClaim,
 };
+pub use approving::{ApprovalStore, ApprovedManifest, MANIFESTS_MAX};
 pub use auditing::{
     Audit, AuditError, AuditProgress, AuditRequest, CheckReport, OrderedType, Violation, audit,
 };
@@ -97,6 +99,7 @@ pub trait Store:
     + BreakerStore
     + ReleaseStore
     + BlameStore
+    + ApprovalStore
 {
 }
 
@@ -116,5 +119,6 @@ impl<T> Store for T where
         + BreakerStore
         + ReleaseStore
         + BlameStore
+        + ApprovalStore
 {
 }

@@ -27,7 +27,7 @@ pub trait ReleaseStore: Send + Sync {
     /// neither does a request that was made before.
     async fn deploy(&self, request: Deploy) -> Result<Deployed, StoreError>;
 
-    /// The bytes of a component. None: no release ever had it.
+    /// The bytes of a component. None: no release ever had it, or they are not kept any more.
     async fn component(&self, digest: &str) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// Every plugin, with its live release and its candidate, by name.
@@ -294,6 +294,8 @@ pub enum RolledBack {
     NothingBefore,
     /// This one was never live, so nobody knows whether it can be.
     NeverLive(u32),
+    /// This one was live so long ago that its component is not kept any more.
+    ComponentGone(u32),
 }
 
 /// FAILED events with one cause.

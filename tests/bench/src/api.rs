@@ -34,6 +34,7 @@ pub(crate) async fn run(arguments: ApiArguments) -> Fallible<()> {
         releases: Arc::clone(&store) as _,
         releases_rule: api::ReleaseRule::default(),
         blame: Arc::clone(&store) as _,
+        approvals: Arc::clone(&store) as _,
         ordered: Arc::new(Registry::new(Routes::default())),
         backlog_seen: BacklogJob::channel().1,
         registry: Arc::new(Registry::new(Routes::default())),

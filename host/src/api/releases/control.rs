@@ -120,6 +120,9 @@ pub(in crate::api) async fn roll_back_plugin(
         RolledBack::NeverLive(number) => {
             Err(conflict(format!("#{number} was never live, so nobody knows whether it can be.")))
         }
+        RolledBack::ComponentGone(number) => Err(conflict(format!(
+            "#{number} was live too long ago: its component is not kept any more. Deploy it again."
+        ))),
         RolledBack::NothingBefore => {
             Err(conflict(format!("{plugin} has no such release that was live before.")))
         }

@@ -1,5 +1,6 @@
 //! Releases of plugins: deployed, looked at, compared, approved, rolled back.
 
+mod approve_held;
 mod control;
 mod deploy;
 mod history;
@@ -7,6 +8,7 @@ mod multipart;
 mod plan;
 mod view;
 
+pub(super) use approve_held::approve_held_plugin;
 pub(super) use control::{approve_release, disable_plugin, enable_plugin, roll_back_plugin};
 pub(super) use deploy::deploy_release;
 pub(super) use history::{get_difference, get_release, get_release_history};

@@ -29,6 +29,8 @@ pub(super) struct Rows {
     pub(super) backlog: Vec<TypeBacklog>,
     pub(super) rate_waits: HashMap<EventId, Bucket>,
     pub(super) releases: Vec<PluginRelease>,
+    /// Plugins and digests of their manifests.
+    pub(super) approved: Vec<(String, String)>,
     controls: Vec<RouteControl>,
     answers: HashMap<(String, String), (String, Answer)>,
 }
@@ -604,6 +606,31 @@ impl ReleaseStore for FakeStore {
 
     fn release_wakeups(&self) -> tokio::sync::watch::Receiver<u64> {
         tokio::sync::watch::channel(0).1
+    }
+}
+
+#[async_trait]
+impl ApprovalStore for FakeStore {
+    async fn approved_manifests(&self, _: &str) -> Result<Vec<ApprovedManifest>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn approve_manifest(
+        &self,
+        plugin: &str,
+        digest: &str,
+        _: ReleaseNote<'_>,
+    ) -> Result<bool, StoreError> {
+        self.works().await?;
+        let approved = (plugin.to_owned(), digest.to_owned());
+        let mut rows = self.rows.lock().unwrap();
+        let new = !rows.approved.contains(&approved);
+        rows.approved.push(approved);
+        Ok(new)
+    }
+
+    async fn keep_live_manifest(&self, _: &str, _: &str, _: &str) -> Result<(), StoreError> {
+        Ok(())
     }
 }
 

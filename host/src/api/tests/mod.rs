@@ -67,6 +67,10 @@ fn host() -> Host {
 }
 
 fn host_with(limits: Limits) -> Host {
+    host_of(limits, ReleaseRule { from_store: true, hold_widening: true })
+}
+
+fn host_of(limits: Limits, releases_rule: ReleaseRule) -> Host {
     let store = Arc::new(FakeStore::default());
     let judge = Arc::new(FakeJudge::default());
     let token = |name: &str, roles: &[Role]| Token {
@@ -97,7 +101,8 @@ fn host_with(limits: Limits) -> Host {
         repair: store.clone(),
         rates: store.clone(),
         releases: store.clone(),
-        releases_rule: ReleaseRule { from_store: true, hold_widening: true },
+        approvals: store.clone(),
+        releases_rule,
         blame: store.clone(),
         ordered: Arc::new(FakeOrder),
         judge: judge.clone(),

@@ -44,6 +44,29 @@ async fn grants_are_in_words_and_limits_as_the_manifest_has_them() {
 }
 
 #[tokio::test]
+async fn what_is_held_is_approved_as_it_was_looked_at() {
+    let host = host_of(Limits::default(), ReleaseRule::default());
+    let approve = |query: &str| {
+        let path = format!("/v1/plugins/mailer/approve{query}");
+        let mut request = request("POST", &path, r#"{"reason":"looked at"}"#.to_owned());
+        request.headers_mut().insert("content-type", "application/json".parse().unwrap());
+        request
+    };
+    assert_eq!(host.send(approve("")).await.status, 409, "nothing is held");
+    let text = "name = \"mailer\"\nhandles = [\"A\"]\n";
+    host.registry.refuse(Refusal { state: PluginState::Held, ..refusal(Some(text)) });
+    assert_eq!(host.send(approve("?manifest_digest=another")).await.status, 409);
+    let listed = host.get("/v1/plugins").await.json()["items"][0].take();
+    assert_eq!(listed["state"], "held");
+    let digest = listed["manifest"]["digest"].as_str().unwrap().to_owned();
+    let query = format!("?manifest_digest={digest}");
+    let approved = host.send(approve(&query)).await;
+    let expected = json!({"plugin": "mailer", "manifest_digest": digest, "changed": true});
+    assert_eq!((approved.status.as_u16(), approved.json()), (200, expected));
+    assert_eq!(host.send(approve(&query)).await.json()["changed"], false);
+}
+
+#[tokio::test]
 async fn what_is_listed_has_the_keys_of_the_document() {
     let host = host();
     host.registry.refuse(refusal(Some("name = \"mailer\"\nhandles = [\"A\"]\n")));

@@ -252,6 +252,7 @@ pub(super) fn read_retention(root: &mut Section<'_>) -> Retention {
             default.idempotency_keys,
             range,
         ),
+        releases: u32::try_from(section.integer("releases", 20, 1..=10_000)).ok(),
     };
     section.finish();
     keep

@@ -13,7 +13,7 @@ use super::error::ConfigError;
 const PREFIX: &str = "TIDEGATE_";
 
 /// The keys that a variable can set.
-pub(super) const VARIABLES: [&str; 36] = [
+pub(super) const VARIABLES: [&str; 37] = [
     "listen",
     "http.body_max",
     "http.request_timeout",
@@ -39,6 +39,7 @@ pub(super) const VARIABLES: [&str; 36] = [
     "dispatch.batch",
     "dispatch.attempts_max",
     "retention.finished_events",
+    "retention.releases",
     "retention.idempotency_keys",
     "broker.kind",
     "broker.url",

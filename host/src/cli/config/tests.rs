@@ -72,6 +72,7 @@ batch = 100
 [retention]
 finished_events = "30d"
 idempotency_keys = "never"
+releases = 5
 
 [flow]
 requested = ["BLOCKCHAIN_BROADCAST_REQUESTED", "AUDIT_REQUESTED"]
@@ -136,6 +137,7 @@ fn a_full_configuration_is_read() {
     let month = Duration::from_secs(30 * 24 * 60 * 60);
     assert_eq!(config.retention.finished_events, Some(month));
     assert_eq!(config.retention.idempotency_keys, None);
+    assert_eq!(config.retention.releases, Some(5));
     let requested = config.flow.event_types(crate::domain::WithdrawalStatus::Requested);
     assert_eq!(requested.len(), 2);
     assert!(config.flow.event_types(crate::domain::WithdrawalStatus::Failed).is_empty());

@@ -13,7 +13,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::components::ENGINE;
 use super::wat;
-use crate::plugin::{Admission, PluginState, Registry, Routes, Watcher};
+use crate::plugin::{
+    Admission, Approvals, KnownManifest, PluginState, PluginStatus, Registry, Routes, ServiceError,
+    Watcher,
+};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 /// Longer than any candidate is waited for.
@@ -36,6 +39,18 @@ impl Drop for Scene {
 impl Scene {
     /// With `prepare` done before the start.
     async fn start(prepare: impl FnOnce(&Path)) -> Self {
+        Self::start_with(prepare, None).await
+    }
+
+    /// The same, where what asks for more must be approved.
+    async fn start_holding(prepare: impl FnOnce(&Path), approvals: Arc<Approved>) -> Self {
+        Self::start_with(prepare, Some(approvals)).await
+    }
+
+    async fn start_with(
+        prepare: impl FnOnce(&Path),
+        approvals: Option<Arc<dyn Approvals>>,
+    ) -> Self {
         let plugins = tempfile::tempdir().unwrap();
         prepare(plugins.path());
         let registry = Arc::new(Registry::new(Routes::default()));
@@ -54,7 +69,7 @@ impl Scene {
         }));
         let admission = Arc::new(Admission::new(ENGINE.clone(), None));
         let folder = plugins.path().to_owned();
-        let watcher = Watcher::start(folder, admission, registry.clone()).await.unwrap();
+        let watcher = Watcher::start(folder, admission, registry.clone(), approvals).await.unwrap();
         tokio::spawn(watcher.run(stop.clone()));
         Self { plugins, registry, live, stop }
     }
@@ -357,6 +372,94 @@ async fn a_bad_plugin_at_the_start_is_shown_and_stops_nobody() {
     assert_eq!(rejected.map(|it| it.plugin.as_str()).collect::<Vec<_>>(), ["bad", "late"]);
     let nowhere = scene.plugins.path().join("nowhere");
     let admission = Arc::new(Admission::new(ENGINE.clone(), None));
-    let error = Watcher::start(nowhere, admission, scene.registry.clone()).await.err().unwrap();
+    let error =
+        Watcher::start(nowhere, admission, scene.registry.clone(), None).await.err().unwrap();
     assert!(error.to_string().contains("nowhere: cannot be read"), "{error}");
+}
+
+/// Approvals that a test gives, and what was live.
+#[derive(Default)]
+struct Approved(Mutex<Vec<KnownManifest>>);
+
+#[async_trait::async_trait]
+impl Approvals for Approved {
+    async fn manifests(&self, _: &str) -> Result<Vec<KnownManifest>, ServiceError> {
+        Ok(self.0.lock().unwrap().clone())
+    }
+
+    async fn keep_live(&self, _: &str, digest: &str, text: &str) -> Result<(), ServiceError> {
+        let known = KnownManifest { digest: digest.to_owned(), text: Some(text.to_owned()) };
+        let mut all = self.0.lock().unwrap();
+        all.retain(|it| it.digest != digest);
+        all.insert(0, known);
+        Ok(())
+    }
+}
+
+impl Scene {
+    async fn is_held(&self, said: &str) -> PluginStatus {
+        let held = || {
+            let statuses = self.registry.statuses();
+            statuses.into_iter().find(|status| {
+                status.state == PluginState::Held
+                    && status.reason.as_deref().unwrap_or_default().contains(said)
+            })
+        };
+        self.becomes(said, || held().is_some()).await;
+        held().unwrap()
+    }
+}
+
+const WIDER: &str = "name = \"a\"\nhandles = [\"A\"]\n[grants]\nhttp = [\"https://b.example\"]\n";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_asks_for_more_is_held_until_it_is_approved_and_the_old_one_stays_live() {
+    let approved = Arc::new(Approved::default());
+    let (old, new) = (component(1), component(2));
+    let scene =
+        Scene::start_holding(|plugins| install(plugins, "a", "A", &old), approved.clone()).await;
+    scene.goes_live("a", &old).await;
+    fs::write(scene.folder("a").join("plugin.toml"), WIDER).unwrap();
+    let held = scene.is_held("may also call https://b.example").await;
+    assert!(held.reason.unwrap().contains("tidegate plugin approve a"));
+    let live = scene.registry.current();
+    assert!(live.of_plugin("a").unwrap().manifest().grants.http.is_empty());
+    // Another component changes nothing about what it asks for.
+    fs::write(scene.folder("a").join("component.wasm"), &new).unwrap();
+    scene
+        .becomes("the new one is held", || {
+            let held =
+                scene.registry.statuses().into_iter().find(|it| it.state == PluginState::Held);
+            held.is_some_and(|held| held.digest == Some(digest(&new)))
+        })
+        .await;
+    let digest = held.manifest.unwrap().digest;
+    approved.0.lock().unwrap().push(KnownManifest { digest, text: None });
+    scene.goes_live("a", &new).await;
+    scene
+        .becomes("nothing is held", || {
+            scene.registry.statuses().iter().all(|status| status.state != PluginState::Held)
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_held_stays_so_over_a_start_and_what_was_live_needs_no_approval() {
+    let narrow = KnownManifest { digest: "0".repeat(64), text: Some(manifest("a", "A")) };
+    let approved = Arc::new(Approved(Mutex::new(vec![narrow])));
+    let wider = |plugins: &Path| {
+        install(plugins, "a", "A", &component(1));
+        fs::write(plugins.join("a").join("plugin.toml"), WIDER).unwrap();
+    };
+    let scene = Scene::start_holding(wider, approved.clone()).await;
+    scene.is_held("may also call https://b.example").await;
+    assert_eq!(scene.live_digest("a"), None);
+    // One that was live before may be live again.
+    let text = manifest("a", "A");
+    fs::write(scene.folder("a").join("plugin.toml"), &text).unwrap();
+    scene.goes_live("a", &component(1)).await;
+    scene.becomes("it is remembered", || approved.0.lock().unwrap().len() == 2).await;
+    let again =
+        Scene::start_holding(|plugins| install(plugins, "a", "A", &component(1)), approved.clone());
+    assert_eq!(again.await.live_digest("a"), Some(digest(&component(1))));
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::super::admission::{Admission, Candidate};
+use super::super::approvals::{Approvals, reason_to_hold};
 use super::super::folder::read_candidate;
 use super::super::release::{Release, ReleaseError, hexadecimal};
 use super::super::status::{PluginState, Refusal};
@@ -14,6 +15,8 @@ use super::look::Look;
 /// What became of reading a folder.
 pub(super) enum CameTo {
     Admitted(Arc<Release>),
+    /// It is whole, and asks for more than what was live: an operator must approve it.
+    Held(Arc<Release>, Box<Refusal>),
     /// It is what is live.
     Same,
     /// It changed while it was read.
@@ -47,6 +50,7 @@ pub(super) async fn admit(
     folder: &Path,
     look: &Look,
     live: Option<Arc<Release>>,
+    approvals: Option<&dyn Approvals>,
 ) -> CameTo {
     let (plugins, at, seen) = (plugins.to_owned(), folder.to_owned(), look.clone());
     let read = tokio::task::spawn_blocking(move || {
@@ -73,7 +77,7 @@ pub(super) async fn admit(
         return CameTo::Same;
     }
     match admission.admit(candidate).await {
-        Ok(release) => CameTo::Admitted(release),
+        Ok(release) => held(release, live.as_deref(), approvals).await,
         Err(error) => {
             let mut refusal = refusal(folder, Some(digest), &error);
             if let Some(manifest) = manifest {
@@ -81,6 +85,32 @@ pub(super) async fn admit(
                 refusal.manifest = Some(manifest);
             }
             CameTo::Refused(Box::new(refusal))
+        }
+    }
+}
+
+async fn held(
+    release: Arc<Release>,
+    live: Option<&Release>,
+    approvals: Option<&dyn Approvals>,
+) -> CameTo {
+    let Some(approvals) = approvals else { return CameTo::Admitted(release) };
+    let (manifest, live) = (release.manifest(), live.map(Release::manifest));
+    match reason_to_hold(approvals, live, &release).await {
+        None => CameTo::Admitted(release),
+        Some(more) => {
+            let refusal = Refusal {
+                origin: release.origin().to_owned(),
+                plugin: manifest.name.clone(),
+                digest: Some(release.digest().to_owned()),
+                manifest: Some(manifest.clone()),
+                state: PluginState::Held,
+                reason: format!(
+                    "{more}; to allow it: tidegate plugin approve {} --reason …",
+                    manifest.name
+                ),
+            };
+            CameTo::Held(release, Box::new(refusal))
         }
     }
 }

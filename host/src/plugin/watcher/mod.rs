@@ -6,6 +6,7 @@
 
 mod admitting;
 mod announcements;
+mod holding;
 mod look;
 mod settling;
 #[cfg(test)]
@@ -21,12 +22,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::admission::Admission;
+use super::approvals::Approvals;
 use super::folder::{FolderError, plugin_folders};
 use super::registry::Registry;
 use super::release::Release;
-use super::status::{PluginState, Refusal};
+use super::status::Refusal;
 use admitting::{CameTo, admit, incomplete, origin};
 use announcements::Announcements;
+use holding::{Held, clashes};
 use look::Look;
 use settling::{Next, Settling};
 
@@ -35,6 +38,8 @@ const RESCAN: Duration = Duration::from_secs(2);
 const RESCAN_UNANNOUNCED: Duration = Duration::from_millis(250);
 /// Between two looks, however much is announced.
 const PAUSE: Duration = Duration::from_millis(5);
+/// How often it looks whether what is held was approved.
+const HELD_RESCAN: Duration = Duration::from_millis(500);
 /// At the start, files that are younger may still be written.
 const YOUNG: Duration = Duration::from_millis(200);
 /// How long a folder must be gone before its plugin retires.
@@ -45,6 +50,8 @@ pub struct Watcher {
     plugins: PathBuf,
     admission: Arc<Admission>,
     registry: Arc<Registry>,
+    /// What operators approved; none where nothing is held.
+    approvals: Option<Arc<dyn Approvals>>,
     announcements: Announcements,
     entries: BTreeMap<PathBuf, Entry>,
     tries: JoinSet<Tried>,
@@ -62,6 +69,8 @@ struct Entry {
     refusal: Option<Refusal>,
     /// A release that clashes with another plugin. It becomes live when that one goes.
     blocked: Option<Arc<Release>>,
+    /// A release that waits for an approval.
+    held: Option<Held>,
 }
 
 /// What became of reading a folder.
@@ -81,12 +90,14 @@ impl Watcher {
         plugins: PathBuf,
         admission: Arc<Admission>,
         registry: Arc<Registry>,
+        approvals: Option<Arc<dyn Approvals>>,
     ) -> Result<Self, FolderError> {
         let announcements = Announcements::of(&plugins);
         let mut watcher = Self {
             plugins,
             admission,
             registry,
+            approvals,
             announcements,
             entries: BTreeMap::new(),
             tries: JoinSet::new(),
@@ -138,6 +149,7 @@ impl Watcher {
             let announced = self.announcements.take();
             changes.borrow_and_update();
             self.retry_blocked();
+            self.retry_held().await;
             self.look(announced).await;
             let wait = self.act().saturating_duration_since(Instant::now()).max(PAUSE);
             tokio::select! {
@@ -201,7 +213,8 @@ impl Watcher {
     fn act(&mut self) -> Instant {
         let now = Instant::now();
         let rescan = if self.announcements.work() { RESCAN } else { RESCAN_UNANNOUNCED };
-        let mut wake_at = now + rescan;
+        let holds = self.entries.values().any(|entry| entry.held.is_some());
+        let mut wake_at = now + if holds { rescan.min(HELD_RESCAN) } else { rescan };
         let (mut read, mut gone) = (Vec::new(), Vec::new());
         for (folder, entry) in &mut self.entries {
             if let Some(since) = entry.gone_at {
@@ -221,7 +234,7 @@ impl Watcher {
                     let missing = entry.settling.look().missing().join(" and ");
                     retire(&self.registry, folder, &format!("{missing} is missing"));
                     entry.refusal = Some(incomplete(folder, &missing));
-                    entry.blocked = None;
+                    (entry.blocked, entry.held) = (None, None);
                     entry.settling.rejected();
                     entry.tell_refusal(&self.registry, folder);
                 }
@@ -248,9 +261,10 @@ impl Watcher {
         entry.settling.reading();
         let admission = Arc::clone(&self.admission);
         let live = live_of(&self.registry, &folder);
-        let plugins = self.plugins.clone();
+        let (plugins, approvals) = (self.plugins.clone(), self.approvals.clone());
         self.tries.spawn(async move {
-            let came_to = admit(&admission, &plugins, &folder, &look, live).await;
+            let came_to =
+                admit(&admission, &plugins, &folder, &look, live, approvals.as_deref()).await;
             Tried { folder, look, came_to }
         });
     }
@@ -263,15 +277,25 @@ impl Watcher {
             CameTo::Unsettled => entry.settling.unsettled(),
             CameTo::Same => {
                 entry.settling.succeeded(&look);
-                (entry.refusal, entry.blocked) = (None, None);
+                (entry.refusal, entry.blocked, entry.held) = (None, None, None);
                 self.registry.forget(&origin(&folder));
             }
             CameTo::Refused(refusal) => {
                 entry.settling.failed(&look);
-                (entry.refusal, entry.blocked) = (Some(*refusal), None);
+                (entry.refusal, entry.blocked, entry.held) = (Some(*refusal), None, None);
             }
-            CameTo::Admitted(release) => entry.put(&self.registry, release, &look),
+            CameTo::Held(release, refusal) => {
+                entry.settling.failed(&look);
+                let held = Held { release, refusal: *refusal };
+                (entry.refusal, entry.blocked) = (Some(held.refusal(&self.registry)), None);
+                entry.held = Some(held);
+            }
+            CameTo::Admitted(release) => {
+                entry.held = None;
+                entry.put(&self.registry, release, &look);
+            }
         }
+        self.keep_live(&folder);
     }
 
     /// A try that panicked: the folder is looked at anew when it changes.
@@ -296,7 +320,7 @@ impl Watcher {
 
 impl Entry {
     fn new(settling: Settling) -> Self {
-        Self { settling, gone_at: None, busy: false, refusal: None, blocked: None }
+        Self { settling, gone_at: None, busy: false, refusal: None, blocked: None, held: None }
     }
 
     fn put(&mut self, registry: &Registry, release: Arc<Release>, look: &Look) {
@@ -308,17 +332,8 @@ impl Entry {
                 self.refusal = None;
             }
             Err(clash) => {
-                let manifest = release.manifest();
-                let refusal = Refusal {
-                    origin: release.origin().to_owned(),
-                    plugin: manifest.name.clone(),
-                    digest: Some(release.digest().to_owned()),
-                    manifest: Some(manifest.clone()),
-                    state: PluginState::Rejected,
-                    reason: clash.to_string(),
-                };
                 self.settling.failed(look);
-                self.refusal = Some(refusal);
+                self.refusal = Some(clashes(&release, &clash));
                 self.blocked = Some(release);
             }
         }

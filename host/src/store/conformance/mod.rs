@@ -5,6 +5,7 @@
 
 mod accept;
 mod accept_events;
+mod approvals;
 mod audit;
 mod away;
 mod backlog;

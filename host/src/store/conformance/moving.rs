@@ -20,7 +20,7 @@ impl Scene {
         a_full_world(&from).await;
         // What text and bytes can be, the last numbers of tables whose rows are gone, and a pause.
         let odd = "{\"a\\u0000\": \"tab\\there \\\\N ü 🦀\", \"n\": 1.50}";
-        let digest = "0".repeat(64);
+        let (digest, gone) = ("0".repeat(64), "1".repeat(64));
         from.execute(&format!(
             "INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload, \
              last_error, detail) VALUES ('ORDER', 'back\\slash', 'ODD', '{odd}', \
@@ -36,6 +36,9 @@ impl Scene {
              INSERT INTO plugin_releases VALUES ('p', 1, '{digest}', 'name: p', 'm', NULL, \
              'LIVE', NULL, 500, 1000, 'k', 'who', 1700000000000001, 1700000000000002, 1700000000000003, \
              NULL, NULL); \
+             INSERT INTO component_artifacts VALUES ('{gone}', NULL, 1700000000000001); \
+             INSERT INTO approved_manifests VALUES ('p', '{digest}', 'name: p', 1700000000000001, \
+             'why', 'who', 1700000000000002); \
              INSERT INTO hosts VALUES ('h', 1700000000000001, 1700000000000002); \
              INSERT INTO host_releases VALUES ('h', 'p', 1, 'live', NULL, 1700000000000001); \
              INSERT INTO canary_tallies VALUES ('h', 'p', 1, 'canary', 2, 1, '1,1', 1700000000000001); \
@@ -100,7 +103,10 @@ async fn rows(from: &Db, to: &Db, table: &str) -> (Vec<String>, Vec<String>) {
     for column in &columns {
         let (name, kind) = column.split_once(' ').unwrap();
         let (sqlite, postgres) = match kind {
-            "bytea" => (format!("lower(hex({name}))"), format!("encode({name}, 'hex')")),
+            "bytea" => (
+                format!("iif({name} IS NULL, NULL, lower(hex({name})))"),
+                format!("encode({name}, 'hex')"),
+            ),
             "numeric" => (name.to_owned(), format!("trim_scale({name})::text")),
             "boolean" => (format!("CAST({name} AS text)"), format!("{name}::int::text")),
             "timestamp with time zone" => (

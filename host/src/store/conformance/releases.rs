@@ -31,6 +31,8 @@ on_both_stores!(
     a_change_of_releases_wakes_who_looks_after_them,
     what_failed_on_a_canary_is_told_and_counted_as_nothing,
     failures_are_grouped_by_release_and_replayed_by_it,
+    components_that_nobody_goes_back_to_are_deleted_and_nothing_else,
+    a_component_that_was_deleted_comes_back_with_a_deploy,
 );
 
 pub(super) fn deploy(plugin: &str, content: &str) -> Deploy {
@@ -491,4 +493,64 @@ async fn failures_are_grouped_by_release_and_replayed_by_it(world: &World) {
     assert_eq!(history.event.state, EventState::Pending);
     let last = history.entries.last().unwrap();
     assert_eq!((last.kind, last.reason.as_str()), (HistoryKind::Replayed, "ada"));
+}
+
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+
+/// Five releases, live one after another.
+async fn five_releases(world: &World) -> Vec<PluginRelease> {
+    let host = host("a");
+    world.store.check_in(&host).await.unwrap();
+    let mut releases = Vec::new();
+    for number in 1..=5_u32 {
+        let compared_with = (number > 1).then(|| number - 1);
+        let request = Deploy { compared_with, ..deploy("p", &format!("component {number}")) };
+        let Deployed::Now(release) = world.store.deploy(request).await.unwrap() else { panic!() };
+        world.store.report(&host, &release.name, &HostVerdict::Prepared).await.unwrap();
+        assert!(world.store.advance(&release.name, &RolloutDecision::MakeLive).await.unwrap());
+        world.age(MINUTE).await;
+        world.store.check_in(&host).await.unwrap();
+        releases.push(release);
+    }
+    releases
+}
+
+async fn components_that_nobody_goes_back_to_are_deleted_and_nothing_else(world: &World) {
+    let releases = five_releases(world).await;
+    // Another plugin has the component of the second, and may need it.
+    let held = Deploy { hold: Some("more".into()), ..deploy("other", "component 2") };
+    world.store.deploy(held).await.unwrap();
+    let kept = async || {
+        let mut kept = Vec::new();
+        for release in &releases {
+            if world.store.component(&release.digest).await.unwrap().is_some() {
+                kept.push(release.name.number);
+            }
+        }
+        kept
+    };
+    assert_eq!(world.store.delete_old_components(2).await.unwrap(), 0, "they are young");
+    world.age(DAY).await;
+    assert_eq!(world.store.delete_old_components(4).await.unwrap(), 0);
+    assert_eq!(world.store.delete_old_components(2).await.unwrap(), 1);
+    assert_eq!(kept().await, [2, 3, 4, 5]);
+    assert_eq!(world.store.delete_old_components(2).await.unwrap(), 0);
+    // What it was can still be read, and there is no way back to it.
+    let first = world.store.plugin_release(&releases[0].name).await.unwrap().unwrap();
+    assert_eq!(first.digest, releases[0].digest);
+    let back = async |to| world.store.roll_back("p", to, note("back")).await.unwrap();
+    assert_eq!(back(Some(1)).await, RolledBack::ComponentGone(1));
+    assert_eq!(back(None).await, RolledBack::To(4));
+}
+
+async fn a_component_that_was_deleted_comes_back_with_a_deploy(world: &World) {
+    let releases = five_releases(world).await;
+    world.age(DAY).await;
+    assert_eq!(world.store.delete_old_components(1).await.unwrap(), 3);
+    let again = Deploy { compared_with: Some(5), ..deploy("p", "component 1") };
+    let Deployed::Now(again) = world.store.deploy(again).await.unwrap() else { panic!() };
+    assert_eq!(again.digest, releases[0].digest);
+    let bytes = world.store.component(&again.digest).await.unwrap();
+    assert_eq!(bytes.as_deref(), Some(&b"component 1"[..]));
+    assert_eq!(world.store.delete_old_components(1).await.unwrap(), 0, "it is the candidate's");
 }

@@ -57,6 +57,8 @@ const TIMES: &[(&str, &[&str])] = &[
     ("rate_waiting", &["due_at"]),
     ("hosts", &["started_at", "seen_at"]),
     ("plugin_releases", &["created_at", "state_at", "live_at"]),
+    ("component_artifacts", &["stored_at"]),
+    ("approved_manifests", &["live_at", "approved_at"]),
     ("breakers", &["open_until", "probe_until", "changed_at"]),
     (
         "withdrawals",

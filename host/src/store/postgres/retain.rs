@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use super::Postgres;
 use crate::store::error::Doing;
+use crate::store::releases;
 use crate::store::writes::micros;
 use crate::store::{RetainStore, StoreError};
 
@@ -35,6 +36,10 @@ impl RetainStore for Postgres {
             .await
             .doing(DOING)?;
         Ok(deleted.rows_affected())
+    }
+
+    async fn delete_old_components(&self, keep: u32) -> Result<u64, StoreError> {
+        releases::delete_old_components(self, keep).await
     }
 
     async fn delete_answers(&self, older_than: Duration, limit: u32) -> Result<u64, StoreError> {

@@ -1,5 +1,6 @@
 //! What becomes of a release: each step under the lock of the plugin's row.
 
+use super::forget::has_component;
 use super::hosts::standings;
 use super::read::{current, release, releases};
 use super::statements::tell_others;
@@ -177,7 +178,8 @@ pub(super) async fn roll_back<C: Statements>(
     let target = match to {
         Some(number) => release(c, &ReleaseName { plugin: plugin.clone(), number }).await?,
         None => {
-            let condition = "WHERE plugin = $1 AND state = 'RETIRED' ORDER BY live_at DESC, number DESC LIMIT 1";
+            let condition = "WHERE plugin = $1 AND state = 'RETIRED' \
+                             ORDER BY live_at DESC, number DESC LIMIT 1";
             releases(c, DOING, condition, vec![plugin.as_str().into()]).await?.pop()
         }
     };
@@ -188,6 +190,9 @@ pub(super) async fn roll_back<C: Statements>(
     }
     if target.live_at.is_none() {
         return Ok(Outcome::Undo(RolledBack::NeverLive(number)));
+    }
+    if !has_component(c, DOING, &target.digest).await? {
+        return Ok(Outcome::Undo(RolledBack::ComponentGone(number)));
     }
     for of_now in [candidate, live].into_iter().flatten() {
         take_back(c, &of_now.name, &note).await?;

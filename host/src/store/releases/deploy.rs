@@ -90,7 +90,8 @@ async fn insert<C: Statements>(
     c.execute(
         DOING,
         "INSERT INTO component_artifacts (digest, bytes, stored_at) VALUES ($1, $2, {now}) \
-         ON CONFLICT (digest) DO NOTHING",
+         ON CONFLICT (digest) DO UPDATE SET stored_at = excluded.stored_at, \
+         bytes = coalesce(component_artifacts.bytes, excluded.bytes)",
         vec![request.digest.as_str().into(), request.component.into()],
     )
     .await?;

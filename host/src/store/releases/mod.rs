@@ -1,10 +1,12 @@
 //! Releases, for both databases: each statement is written once. What differs is how a database
 //! takes a statement ([`Statements`]) and a transaction ([`Transactions`]).
 
+mod approvals;
 mod blame;
 mod canary;
 mod decide;
 mod deploy;
+mod forget;
 mod hosts;
 mod read;
 mod shadow;
@@ -15,6 +17,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
+pub(super) use self::forget::delete_old_components;
 pub(super) use self::statements::{Outcome, RELEASES, Statements, Transactions, Value, Work};
 use super::{
     Approved, BlameStore, Deploy, Deployed, FailureGroup, PluginRelease, PluginStanding,

@@ -101,7 +101,8 @@ pub(super) async fn component<C: Statements>(
     c: &mut C,
     digest: String,
 ) -> Result<Option<Vec<u8>>, StoreError> {
-    let sql = "SELECT digest, bytes FROM component_artifacts WHERE digest = $1";
+    let sql = "SELECT digest, bytes FROM component_artifacts WHERE digest = $1 \
+               AND bytes IS NOT NULL";
     let rows = c.rows(DOING, sql, vec![digest.into()]).await?;
     rows.first()
         .map(|row| named("component_artifacts", "digest", row, |row| row.bytes("bytes")))

@@ -9,6 +9,7 @@ use super::write::{json, micros_of};
 use super::writer::Outcome;
 use super::{Sqlite, now};
 use crate::store::error::Doing;
+use crate::store::releases;
 use crate::store::writes::micros;
 use crate::store::{RetainStore, StoreError};
 
@@ -29,6 +30,10 @@ impl RetainStore for Sqlite {
         self.writer
             .write(DOING, move |c| Box::pin(async move { delete(c, older_than, limit).await }))
             .await
+    }
+
+    async fn delete_old_components(&self, keep: u32) -> Result<u64, StoreError> {
+        releases::delete_old_components(self, keep).await
     }
 
     async fn delete_answers(&self, older_than: Duration, limit: u32) -> Result<u64, StoreError> {

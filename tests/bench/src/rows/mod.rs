@@ -8,6 +8,7 @@ mod isolation;
 mod latency;
 mod memory;
 mod peers;
+mod plugins;
 mod single;
 mod swap;
 
@@ -79,6 +80,9 @@ async fn all(scene: &Scene, report: &mut Report) {
     row!(scene, report, "finished", faults::finished);
     row!(scene, report, "recovery", faults::recovery);
     row!(scene, report, "swap", swap::measure);
+    row!(scene, report, "swap/calls", plugins::calls_during_swaps);
+    row!(scene, report, "rollback", plugins::rollback);
+    row!(scene, report, "idle", plugins::idle_memory);
     row!(scene, report, "memory", memory::measure);
     row!(scene, report, "isolation", isolation::measure);
 }
@@ -116,6 +120,9 @@ fn ratios(report: &mut Report) {
     report.ratio("ratio/many finished ÷ 10000", many, few, "0.85");
     let (after, before) = (report.figure("recovery/after"), report.figure("recovery/before"));
     report.ratio("ratio/recovered ÷ before", after, before, "0.98");
+    let during = report.figure("swap/calls during p99");
+    let without = report.figure("swap/calls without p99");
+    report.ratio("ratio/p99 of calls during swaps ÷ without", during, without, "at most 2");
     let alone = report.figure("isolation/alone p99");
     for other in ["spinning", "allocating", "waiting", "logging"] {
         let beside = report.figure(&format!("isolation/{other} p99"));

@@ -30,7 +30,7 @@ pub(crate) async fn measure(scene: &Scene, report: &mut Report) -> Fallible<()> 
     std::fs::write(&file, variant(&wasm, 0))?;
     let registry = Arc::new(Registry::new(Routes::default()));
     let admission = Admission::new(SandboxEngine::start()?, Some(scene.folder("swap-cache")?));
-    let watcher = Watcher::start(plugins, Arc::new(admission), Arc::clone(&registry)).await?;
+    let watcher = Watcher::start(plugins, Arc::new(admission), Arc::clone(&registry), None).await?;
     let stop = CancellationToken::new();
     let watching = tokio::spawn(watcher.run(stop.clone()));
 
@@ -55,7 +55,7 @@ pub(crate) async fn measure(scene: &Scene, report: &mut Report) -> Fallible<()> 
 }
 
 /// The component with a custom section at its end, which changes nothing but its digest.
-fn variant(wasm: &[u8], number: u32) -> Vec<u8> {
+pub(super) fn variant(wasm: &[u8], number: u32) -> Vec<u8> {
     let mut bytes = wasm.to_vec();
     bytes.extend([0, 9, 4, b'm', b'a', b'r', b'k']);
     bytes.extend(number.to_le_bytes());

@@ -90,8 +90,8 @@ pub(in crate::cli) struct ApproveArgs {
     #[command(flatten)]
     client: ClientArgs,
     plugin: String,
-    /// The number of the release that was looked at
-    number: u32,
+    /// The number of the release that was looked at; none for what a host holds of its folder
+    number: Option<u32>,
     /// Why; kept in the history
     #[arg(long)]
     reason: String,
@@ -135,7 +135,10 @@ pub(super) async fn run(command: ReleasesCommand) -> Result<(), CliError> {
         ReleasesCommand::Disable(args) => switch(client, &args, "disable", json).await,
         ReleasesCommand::Enable(args) => switch(client, &args, "enable", json).await,
         ReleasesCommand::Approve(args) => {
-            let number = args.number.to_string();
+            let Some(number) = args.number else {
+                return approve_held(client, &args, json).await;
+            };
+            let number = number.to_string();
             let path = ["plugins", args.plugin.as_str(), "releases", &number, "approve"];
             let done = decide(client, &path, &[plan_query(args.plan)], &args.reason).await?;
             show(&done, json, args.plan, |release| {
@@ -143,6 +146,25 @@ pub(super) async fn run(command: ReleasesCommand) -> Result<(), CliError> {
             })
         }
     }
+}
+
+/// What a host holds of its folder: the manifest that is shown is the one that is approved.
+async fn approve_held(client: &Client, args: &ApproveArgs, json: bool) -> Result<(), CliError> {
+    let plugins = client.get(&["plugins"], &[]).await?;
+    let mut items = plugins["items"].as_array().into_iter().flatten();
+    let held = items.find(|it| it["state"] == "held" && it["plugin"] == args.plugin.as_str());
+    let digest = held.and_then(|held| held["manifest"]["digest"].as_str());
+    if let (Some(held), true) = (held, args.plan) {
+        return if json { print_json(held) } else { print(&cell(&held["reason"])) };
+    }
+    let path = ["plugins", args.plugin.as_str(), "approve"];
+    let query = [("manifest_digest", digest.map(str::to_owned))];
+    let done = decide(client, &path, &query, &args.reason).await?;
+    if json {
+        return print_json(&done);
+    }
+    let already = if done["changed"] == true { "" } else { " already" };
+    print(&format!("what {} asks for is approved{already}", cell(&done["plugin"])))
 }
 
 fn plan_query(plan: bool) -> (&'static str, Option<String>) {

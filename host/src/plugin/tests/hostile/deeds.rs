@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::server::Server;
-use super::End::{Harmless, Reject, Retry, Unknown};
+use super::End::{GivenUp, Harmless, Reject, Retry, Unknown};
 use super::{How, QUICK, Trick, deed};
 
 const OUT_OF_TIME: &str = "time limit 300ms reached";
@@ -272,13 +272,13 @@ fn outwards(server: &Server, slow: &Server) -> Vec<Trick> {
         .with(granted(server)),
         deed(
             "a body that comes a byte at a time",
-            Unknown(""),
+            GivenUp,
             json!({"do": "trickle_body", "url": server.url(), "ms": 5}),
         )
         .with(granted(server)),
         deed(
             "a body that never ends",
-            Unknown(""),
+            GivenUp,
             json!({"do": "call_without_end", "url": format!("http://{}", server.address)}),
         )
         .with(granted(server)),

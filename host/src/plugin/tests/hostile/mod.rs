@@ -49,6 +49,8 @@ enum End {
     Retry(&'static str),
     /// It may have happened.
     Unknown(&'static str),
+    /// One of the two: how a request ends that the call outlives, its guest says.
+    GivenUp,
     /// The event is FAILED at once.
     Reject(&'static str),
     /// It was let, for it does no harm.
@@ -103,7 +105,8 @@ impl Ended {
             | (End::Reject(said), Self::Outcome(Outcome::Reject { reason })) => {
                 reason.contains(said)
             }
-            (End::Harmless, Self::Outcome(Outcome::Done(_) | Outcome::Defer { .. })) => true,
+            (End::GivenUp, Self::Outcome(Outcome::Retry { .. } | Outcome::Unknown { .. }))
+            | (End::Harmless, Self::Outcome(Outcome::Done(_) | Outcome::Defer { .. })) => true,
             _ => false,
         }
     }
