@@ -43,6 +43,17 @@ fn what_is_quiet_for_a_moment_is_read() {
     assert_eq!(silent.next(now + QUIET), Next::Wait(now + QUIET_UNANNOUNCED));
 }
 
+/// In milliseconds of its own, not in those of the code: a shorter moment would read what a tool is
+/// still writing between two of its pieces.
+#[test]
+fn nothing_is_read_within_twenty_milliseconds_of_a_change() {
+    let (folder, now) = (folder(), Instant::now());
+    let mut settling = Settling::new(look(folder.path()), now, true);
+    assert!(matches!(settling.next(now + ms(20)), Next::Wait(_)));
+    settling.see(append(folder.path()), now + ms(100), true, false);
+    assert!(matches!(settling.next(now + ms(120)), Next::Wait(_)));
+}
+
 #[test]
 fn a_change_may_be_seen_before_it_is_announced() {
     let (folder, now) = (folder(), Instant::now());

@@ -517,8 +517,8 @@ async fn five_releases(world: &World) -> Vec<PluginRelease> {
 
 async fn components_that_nobody_goes_back_to_are_deleted_and_nothing_else(world: &World) {
     let releases = five_releases(world).await;
-    // Another plugin has the component of the second, and may need it.
-    let held = Deploy { hold: Some("more".into()), ..deploy("other", "component 2") };
+    // Another plugin has the component of the first, and may need it.
+    let held = Deploy { hold: Some("more".into()), ..deploy("other", "component 1") };
     world.store.deploy(held).await.unwrap();
     let kept = async || {
         let mut kept = Vec::new();
@@ -533,13 +533,13 @@ async fn components_that_nobody_goes_back_to_are_deleted_and_nothing_else(world:
     world.age(DAY).await;
     assert_eq!(world.store.delete_old_components(4).await.unwrap(), 0);
     assert_eq!(world.store.delete_old_components(2).await.unwrap(), 1);
-    assert_eq!(kept().await, [2, 3, 4, 5]);
+    assert_eq!(kept().await, [1, 3, 4, 5]);
     assert_eq!(world.store.delete_old_components(2).await.unwrap(), 0);
     // What it was can still be read, and there is no way back to it.
-    let first = world.store.plugin_release(&releases[0].name).await.unwrap().unwrap();
-    assert_eq!(first.digest, releases[0].digest);
+    let gone = world.store.plugin_release(&releases[1].name).await.unwrap().unwrap();
+    assert_eq!(gone.digest, releases[1].digest);
     let back = async |to| world.store.roll_back("p", to, note("back")).await.unwrap();
-    assert_eq!(back(Some(1)).await, RolledBack::ComponentGone(1));
+    assert_eq!(back(Some(2)).await, RolledBack::ComponentGone(2));
     assert_eq!(back(None).await, RolledBack::To(4));
 }
 
