@@ -113,7 +113,13 @@ impl RunningHost {
             backlog: Arc::clone(&store) as _,
             backlog_seen: backlog_seen.clone(),
             registry: Arc::clone(&registry),
-            metrics: metrics_text(&metrics, engine.outbound(), backlog_seen, limits.untaken_after),
+            metrics: metrics_text(
+                &metrics,
+                engine.outbound(),
+                &chains,
+                backlog_seen,
+                limits.untaken_after,
+            ),
             repair: Arc::clone(&store) as _,
             rates: Arc::clone(&store) as _,
             releases: Arc::clone(&store) as _,
@@ -256,11 +262,15 @@ async fn listen(at: SocketAddr) -> Result<(TcpListener, SocketAddr), CliError> {
 fn metrics_text(
     metrics: &Arc<Metrics>,
     outbound: &Arc<Outbound>,
+    chains: &Arc<Chains>,
     seen: watch::Receiver<Backlog>,
     untaken_after: Duration,
 ) -> MetricsText {
     let (metrics, outbound) = (Arc::clone(metrics), Arc::clone(outbound));
-    Arc::new(move || metrics.text(&seen.borrow(), untaken_after) + &outbound.metrics())
+    let chains = Arc::clone(chains);
+    Arc::new(move || {
+        metrics.text(&seen.borrow(), untaken_after) + &outbound.metrics() + &chains.metrics()
+    })
 }
 
 /// The engine of all plugins, with their way out.

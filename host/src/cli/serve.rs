@@ -111,6 +111,8 @@ fn chain_network(config: &config::NetworkConfig) -> Result<NetworkConfig, CliErr
     Ok(NetworkConfig {
         network: config.id.clone(),
         rpc_urls,
+        quorum: config.quorum.and_then(|quorum| usize::try_from(quorum).ok()),
+        finality: config.finality,
         depth: config.depth,
         assets: assets.collect(),
         accounts: config.accounts.iter().map(account).collect(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::chain::Spread;
+use crate::chain::{Finality, Spread};
 use crate::domain::{BigUint, Network};
 
 use super::reader::Section;
@@ -16,7 +16,11 @@ pub struct NetworkConfig {
     pub id: Network,
     /// At least one. They often hold a provider's key.
     pub rpc_urls: Vec<Redacted>,
-    /// So many blocks make a payment final; the block that holds it is the first.
+    /// How many of the nodes must say the same; none means more than half.
+    pub quorum: Option<u64>,
+    pub finality: Finality,
+    /// With the finality `depth`: so many blocks make a payment final; the block that holds it is
+    /// the first.
     pub depth: u64,
     /// Those that pay. At least one.
     pub accounts: Vec<AccountConfig>,
@@ -91,7 +95,9 @@ fn read_network(mut section: Section<'_>) -> Option<NetworkConfig> {
         section.missing::<()>("id", "id = \"eip155:1\"");
     }
     let rpc_urls = read_rpc_urls(&mut section);
-    let depth = section.integer("depth", DEPTH, 1..=100_000);
+    let nodes = rpc_urls.as_ref().map_or(0, Vec::len) as u64;
+    let quorum = read_quorum(&mut section, nodes);
+    let (finality, depth) = read_finality(&mut section);
     let accounts = read_accounts(&mut section);
     let spread = section.parsed("spread", |text| match text {
         "even" => Ok(Spread::Even),
@@ -118,6 +124,8 @@ fn read_network(mut section: Section<'_>) -> Option<NetworkConfig> {
     Some(NetworkConfig {
         id: id?,
         rpc_urls: rpc_urls?,
+        quorum,
+        finality,
         depth,
         accounts: accounts?,
         spread: spread.unwrap_or_default(),
@@ -161,6 +169,29 @@ fn read_rpc_urls(section: &mut Section<'_>) -> Option<Vec<Redacted>> {
         return section.missing("rpc_urls", "rpc_urls = [\"https://rpc.example\"]");
     }
     urls
+}
+
+fn read_quorum(section: &mut Section<'_>, nodes: u64) -> Option<u64> {
+    if !section.has("quorum") {
+        let _ = section.take("quorum");
+        return None;
+    }
+    Some(section.integer("quorum", 1, 1..=nodes.max(1)))
+}
+
+fn read_finality(section: &mut Section<'_>) -> (Finality, u64) {
+    let finality = section.parsed("finality", |text| {
+        let known = [Finality::Depth, Finality::Safe, Finality::Finalized];
+        let named = known.into_iter().find(|finality| finality.name() == text);
+        named.ok_or_else(|| {
+            format!("{text:?} is no finality: write \"depth\", \"safe\" or \"finalized\"")
+        })
+    });
+    let finality = finality.unwrap_or_default();
+    if section.has("depth") && finality != Finality::Depth {
+        section.error("depth", "belongs to finality = \"depth\" only: remove one of them");
+    }
+    (finality, section.integer("depth", DEPTH, 1..=100_000))
 }
 
 /// `[[networks.accounts]]`, or the keys of a single one in the network itself.
