@@ -17,7 +17,9 @@ pub struct NetworkConfig {
     pub network: Network,
     /// The host's own nodes: its evidence comes from them. By preference.
     pub rpc_urls: Vec<Url>,
-    /// How many of them must say the same; more than half where none is given.
+    /// Where new heads are listened to, over WebSocket. None: blocks are polled for.
+    pub ws_urls: Vec<Url>,
+    /// How many nodes must say the same; more than half where none is given.
     pub quorum: Option<usize>,
     pub finality: Finality,
     /// With [`Finality::Depth`]: how many blocks make a payment final, its own block counted: 1

@@ -113,13 +113,7 @@ impl RunningHost {
             backlog: Arc::clone(&store) as _,
             backlog_seen: backlog_seen.clone(),
             registry: Arc::clone(&registry),
-            metrics: metrics_text(
-                &metrics,
-                engine.outbound(),
-                &chains,
-                backlog_seen,
-                limits.untaken_after,
-            ),
+            metrics: metrics_text(&metrics, &engine, &chains, backlog_seen, &limits),
             repair: Arc::clone(&store) as _,
             rates: Arc::clone(&store) as _,
             releases: Arc::clone(&store) as _,
@@ -261,13 +255,13 @@ async fn listen(at: SocketAddr) -> Result<(TcpListener, SocketAddr), CliError> {
 
 fn metrics_text(
     metrics: &Arc<Metrics>,
-    outbound: &Arc<Outbound>,
+    engine: &SandboxEngine,
     chains: &Arc<Chains>,
     seen: watch::Receiver<Backlog>,
-    untaken_after: Duration,
+    limits: &api::Limits,
 ) -> MetricsText {
-    let (metrics, outbound) = (Arc::clone(metrics), Arc::clone(outbound));
-    let chains = Arc::clone(chains);
+    let (metrics, outbound) = (Arc::clone(metrics), Arc::clone(engine.outbound()));
+    let (chains, untaken_after) = (Arc::clone(chains), limits.untaken_after);
     Arc::new(move || {
         metrics.text(&seen.borrow(), untaken_after) + &outbound.metrics() + &chains.metrics()
     })

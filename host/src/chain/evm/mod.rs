@@ -10,6 +10,7 @@ mod confirmation;
 mod convert;
 mod endpoint;
 mod evidence;
+mod heads;
 mod health;
 #[allow(dead_code, reason = "for the account's repair, which comes with the next change")]
 mod lookups;
@@ -31,6 +32,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use alloy_primitives::Address;
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 pub use confirmation::ConfirmationPass;
@@ -43,6 +45,7 @@ use self::asking::Panel;
 use self::confirmation::Resends;
 use self::convert::{parse_address, uint256};
 use self::endpoint::Endpoint;
+use self::heads::Heads;
 use self::nodes::Nodes;
 use self::rules::{Terms, rule};
 use super::ChainError;
@@ -61,6 +64,7 @@ pub struct EvmChain {
     assets: BTreeMap<String, KnownAsset>,
     accounts: Accounts,
     nodes: Nodes,
+    heads: Heads,
     store: StoreHandle,
     resends: Mutex<Resends>,
 }
@@ -122,6 +126,8 @@ impl EvmChain {
             .collect();
         let panel = Panel::new(endpoints, config.quorum, config.rpc_timeout);
         let nodes = Nodes::new(panel, config.finality, config.depth);
+        let heads = Heads::new(config.ws_urls.clone(), chain_id)
+            .map_err(|reason| fault("ws_urls", &reason))?;
         let accounts = Accounts::load(&config.accounts, config.spread)
             .await
             .map_err(|source| ChainError::Keystore { network: config.network.clone(), source })?;
@@ -133,10 +139,22 @@ impl EvmChain {
             assets,
             accounts,
             nodes,
+            heads,
             store: StoreHandle(store),
             resends: Mutex::new(Resends::default()),
             config,
         })
+    }
+
+    /// Keeps up the subscription to new heads, where one is configured, until `stop`.
+    pub async fn follow_heads(&self, stop: &CancellationToken) {
+        self.heads.follow(stop).await;
+    }
+
+    /// Ends when a node told of a new block, or did so since the last call ended. Never, where
+    /// there is no subscription.
+    pub async fn new_head(&self) {
+        self.heads.next().await;
     }
 
     #[must_use]
@@ -264,6 +282,7 @@ pub(super) fn node_metrics<'a>(chains: impl Iterator<Item = &'a EvmChain>) -> St
             name: chain.config.network.as_str(),
             nodes: chain.nodes.endpoints(),
             contradictions: chain.nodes.panel.contradictions(),
+            heads: &chain.heads,
         })
         .collect();
     let mut text = String::new();
@@ -296,6 +315,10 @@ fn check_numbers(
     }
     if config.in_flight_max == 0 {
         return Err(fault("in_flight_max", "it is at least 1"));
+    }
+    let ws = |url: &Url| matches!(url.scheme(), "ws" | "wss") && url.has_host();
+    if !config.ws_urls.iter().all(ws) {
+        return Err(fault("ws_urls", "only ws:// and wss:// are spoken"));
     }
     let nodes = config.rpc_urls.len();
     if config.quorum.is_some_and(|quorum| !(1..=nodes).contains(&quorum)) {

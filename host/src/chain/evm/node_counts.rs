@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::endpoint::Endpoint;
+use super::heads::Heads;
 use super::health::Standing;
 use super::rpc::{Answer, RpcError};
 
@@ -55,6 +56,7 @@ pub(super) struct Network<'a> {
     pub(super) name: &'a str,
     pub(super) nodes: &'a [Arc<Endpoint>],
     pub(super) contradictions: u64,
+    pub(super) heads: &'a Heads,
 }
 
 /// All networks under each metric's one heading, for the format wants a metric's lines together.
@@ -102,6 +104,18 @@ pub(super) fn write(networks: &[Network<'_>], text: &mut String) {
     for network in networks {
         let name = format!("{metric}{{network=\"{}\"}}", network.name);
         line(text, &name, network.contradictions);
+    }
+    let metric = "tidegate_head_subscription_up";
+    head(text, metric, "gauge", "Whether new heads come over a subscription, where one is wanted.");
+    for network in networks.iter().filter(|network| network.heads.is_configured()) {
+        let up = u64::from(network.heads.is_up());
+        line(text, &format!("{metric}{{network=\"{}\"}}", network.name), up);
+    }
+    let metric = "tidegate_heads_total";
+    head(text, metric, "counter", "New heads that came over a subscription.");
+    for network in networks.iter().filter(|network| network.heads.is_configured()) {
+        let seen = network.heads.seen();
+        line(text, &format!("{metric}{{network=\"{}\"}}", network.name), seen);
     }
 }
 

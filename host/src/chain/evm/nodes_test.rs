@@ -7,6 +7,7 @@ use alloy_primitives::{address, b256};
 use serde_json::Value;
 
 use super::super::fake_node::{FakeNode, Manner, unknown};
+use super::super::heads::Heads;
 use super::super::rpc::client;
 use super::*;
 
@@ -274,6 +275,7 @@ async fn what_is_counted_names_nodes_without_their_credentials() {
         name: "eip155:1",
         nodes: nodes.endpoints(),
         contradictions: 3,
+        heads: &Heads::new(vec!["ws://h".parse().unwrap()], 1).unwrap(),
     };
     super::super::node_counts::write(&[network], &mut text);
     let labels = format!("network=\"eip155:1\",node=\"{}\"", fake.url);
@@ -284,6 +286,7 @@ async fn what_is_counted_names_nodes_without_their_credentials() {
         format!("tidegate_node_transport_errors_total{{{labels}}} 0"),
         format!("tidegate_node_head{{{labels}}} 100"),
         format!("tidegate_node_exchange_duration_seconds_count{{{labels}}} 2"),
+        "tidegate_head_subscription_up{network=\"eip155:1\"} 0".to_owned(),
         "tidegate_node_contradictions_total{network=\"eip155:1\"} 3".to_owned(),
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");

@@ -91,6 +91,7 @@ pub(super) fn config(
     NetworkConfig {
         network: network.parse().unwrap(),
         rpc_urls: urls.iter().map(|url| url.parse().unwrap()).collect(),
+        ws_urls: Vec::new(),
         quorum: None,
         finality: Finality::Depth,
         depth: 3,

@@ -82,6 +82,7 @@ failed = []
 [[networks]]
 id = "eip155:1"
 rpc_urls = ["https://rpc.example/hunter2", "https://node.example"]
+ws_urls = ["wss://rpc.example/hunter2"]
 quorum = 1
 finality = "depth"
 depth = 20
@@ -227,6 +228,7 @@ fn each_wrong_value_is_an_error_that_names_its_key() {
         ("rpc_urls = [\"http://h\"]", "rpc_urls = []", "networks[0].rpc_urls"),
         ("rpc_urls = [\"http://h\"]", "rpc_urls = [\"ftp://h\"]", "networks[0].rpc_urls[0]"),
         ("rpc_urls = [\"http://h\"]", "rpc_urls = [1]", "networks[0].rpc_urls[0]"),
+        ("keystore = ", "ws_urls = [\"http://h\"]\nkeystore = ", "networks[0].ws_urls[0]"),
         ("keystore = ", "quorum = 2\nkeystore = ", "networks[0].quorum"),
         ("keystore = ", "quorum = 0\nkeystore = ", "networks[0].quorum"),
         ("keystore = ", "finality = \"soon\"\nkeystore = ", "networks[0].finality"),

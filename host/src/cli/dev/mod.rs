@@ -120,6 +120,7 @@ fn network(identity: &Identity, stand_ins: &StandIns) -> Result<NetworkConfig, C
             .parse()
             .map_err(|e: crate::domain::NameError| wrong(e.to_string()))?,
         rpc_urls: vec![stand_ins.node_url.parse().map_err(|_| wrong("its URL is none".into()))?],
+        ws_urls: Vec::new(),
         quorum: None,
         finality: Finality::Depth,
         depth: DEPTH,
