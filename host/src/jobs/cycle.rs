@@ -28,7 +28,7 @@ pub(super) trait Duty: Send + Sync {
     /// Ends when something says that there may be work before the next poll. A poll stands behind
     /// it: what is missed here is done then.
     async fn woken(&self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
