@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 
+use crate::chain::Chains;
 use crate::domain::Flow;
 use crate::plugin::Registry;
 use crate::store::{
@@ -38,6 +39,7 @@ pub struct Api {
     pub blame: Arc<dyn BlameStore>,
     pub approvals: Arc<dyn ApprovalStore>,
     pub ordered: Arc<dyn OrderedRoutes>,
+    pub chains: Arc<Chains>,
     pub judge: Arc<dyn WithdrawalJudge>,
     pub metrics: MetricsText,
     pub tokens: Tokens,

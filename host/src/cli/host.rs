@@ -121,6 +121,7 @@ impl RunningHost {
             blame: Arc::clone(&store) as _,
             approvals: Arc::clone(&store) as _,
             ordered: Arc::clone(&registry) as _,
+            chains: Arc::clone(&chains),
             judge: Arc::new(judge(&chains, &registry, &engine)?),
             tokens: plan.tokens,
             flow: plan.flow,

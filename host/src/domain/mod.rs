@@ -34,8 +34,8 @@ pub use outcome::{
     consequence_of_failure, decide, decide_on_canary,
 };
 pub use payment::{
-    NewSignedTransaction, Payment, SignedTransaction, SigningRefusal, SigningSituation,
-    TransactionKind,
+    Closing, NewSignedTransaction, Payment, PaymentWatch, SignedTransaction, SigningRefusal,
+    SigningSituation, TransactionKind,
 };
 pub use quantity::{QuantityError, parse_duration, parse_size};
 pub use rate::{Granted, Rate, RateError, RateKey, RateKeyError};

@@ -6,6 +6,7 @@
 //! contains SQL. Times are the database's: requests carry durations, never points in time.
 
 mod accepting;
+mod accounting;
 mod approving;
 mod auditing;
 mod backing_up;
@@ -45,6 +46,7 @@ mod writes;
 pub use accepting::{
     AcceptEvents, AcceptStore, AcceptWithdrawal, Accepted, AcceptedEvents, Answer, IdempotencyClaim,
 };
+pub use accounting::{Account, AccountChange, AccountNote, AccountStore};
 pub use approving::{ApprovalStore, ApprovedManifest, MANIFESTS_MAX};
 pub use auditing::{
     Audit, AuditError, AuditProgress, AuditRequest, CheckReport, OrderedType, Violation, audit,
@@ -67,14 +69,16 @@ pub use migrate::{MigrationState, MigrationStatus, migrate, migration_status};
 pub use moving::{MoveError, MoveProgress, Moved, MovedTable, move_store, undo_move};
 pub use open::{OpenError, PostgresUrl, StoreOptions, StoreUrl, StoreUrlError, open};
 pub use operating::{OperateStore, counters};
-pub use paying::{Account, ChainStore, Conclude, Concluded, SignPayment, Signing, SigningRules};
+pub use paying::{
+    ChainStore, Conclude, Concluded, SignClosing, SignPayment, Signing, SigningRules,
+};
 pub use postgres::Pooler;
 pub use releasing::{
     Approved, BlameStore, DecisionKind, Deploy, Deployed, FAILURES_MAX, FailureGroup,
     HOST_GONE_AFTER, PluginRelease, PluginStanding, ReleaseDecision, ReleaseNote, ReleaseStore,
     ReplayFailed, RolledBack,
 };
-pub use repairing::{Cancelled, RepairStore, Skipped};
+pub use repairing::{Cancelled, CancelledWithdrawal, RepairStore, Skipped};
 pub use retaining::RetainStore;
 pub use unrouting::UnroutedStore;
 pub use views::{
@@ -88,6 +92,7 @@ pub trait Store:
     + DispatchStore
     + MaintainStore
     + CheckpointStore
+    + AccountStore
     + ChainStore
     + OperateStore
     + RetainStore
@@ -108,6 +113,7 @@ impl<T> Store for T where
         + DispatchStore
         + MaintainStore
         + CheckpointStore
+        + AccountStore
         + ChainStore
         + OperateStore
         + RetainStore

@@ -10,10 +10,13 @@ use std::time::Duration;
 
 use self::ends::{again, check_follow_ups, failed};
 use super::writes::{
-    EventUpdate, Facts, HistoryWrite, Hopeless, TransitionWrite, UnknownAfter, WithdrawalWrite,
-    Writes, storable,
+    ClosingWrite, EventUpdate, Facts, HistoryWrite, Hopeless, TransitionWrite, UnknownAfter,
+    WithdrawalWrite, Writes, storable,
 };
-use super::{AttemptRecord, Conclude, Concluded, HistoryKind, LeaseRef, Settled, Settlement};
+use super::{
+    AttemptRecord, CancelledWithdrawal, Conclude, Concluded, HistoryKind, LeaseRef, Settled,
+    Settlement,
+};
 use crate::domain::{
     Aggregate, Consequence, Decision, EventStatus, EventType, FailureCode, FailureReason, Flow,
     NewEvent, Receipt, Standing, Step, Timestamp, Transition, Withdrawal, WithdrawalId,
@@ -74,6 +77,7 @@ pub(super) struct Plan<'f> {
     /// The status that each changed withdrawal had when it was read.
     changed: BTreeMap<WithdrawalId, WithdrawalStatus>,
     transitions: Vec<TransitionWrite>,
+    closings: Vec<ClosingWrite>,
     events: Vec<NewEvent>,
 }
 
@@ -90,6 +94,7 @@ impl<'f> Plan<'f> {
             facts,
             changed: BTreeMap::new(),
             transitions: Vec::new(),
+            closings: Vec::new(),
             events: Vec::new(),
         }
     }
@@ -134,7 +139,9 @@ impl<'f> Plan<'f> {
             evidence: cause.evidence.map(str::to_owned),
         });
         // A replacement changes the hash and enters no status: nobody is told twice.
-        if from != to {
+        if *transition == Transition::Reopen {
+            self.events.extend(self.flow.events_of_reopened(&next, cause.traceparent));
+        } else if from != to {
             self.events.extend(self.flow.events(&next, cause.traceparent));
         }
         self.changed.entry(id).or_insert(from);
@@ -290,10 +297,47 @@ impl<'f> Plan<'f> {
     ) {
         if let Some(id) = follows(aggregate, event_type) {
             let transition = Transition::Fail { reason: storable(&reason.to_string()) };
-            // Refused where something was signed or the withdrawal is further on: then the failed
-            // event is all that there is to see, and the chain says what becomes of the payment.
-            let _refused = self.step(id, &transition, cause);
+            // Refused where something was signed or the withdrawal is further on: then the chain
+            // says what becomes of the payment.
+            let refused = self.step(id, &transition, cause).is_err();
+            if refused && reason.code == FailureCode::Rejected {
+                self.close(id, storable(&reason.text), "the handler of the broadcast".to_owned());
+            }
         }
+    }
+
+    /// Gives a withdrawal up.
+    pub(super) fn cancel(
+        &mut self,
+        id: WithdrawalId,
+        reason: &str,
+        by: &str,
+        traceparent: Option<&str>,
+    ) -> CancelledWithdrawal {
+        let text = storable(&format!("cancelled by {by}: {reason}"));
+        let cause = Cause { evidence: None, traceparent };
+        if self.withdrawal(id).is_none() {
+            return CancelledWithdrawal::NotFound;
+        }
+        if self.step(id, &Transition::Fail { reason: text }, cause).is_ok() {
+            return CancelledWithdrawal::Failed;
+        }
+        if self.close(id, storable(reason), storable(by)) {
+            CancelledWithdrawal::Closing
+        } else {
+            CancelledWithdrawal::Paid
+        }
+    }
+
+    /// Has the payment of an open withdrawal closed. Answers whether it is open.
+    fn close(&mut self, withdrawal: WithdrawalId, reason: String, asked_by: String) -> bool {
+        let status = self.withdrawal(withdrawal).map(|it| it.state.status());
+        let open =
+            matches!(status, Some(WithdrawalStatus::Requested | WithdrawalStatus::Broadcasted));
+        if open {
+            self.closings.push(ClosingWrite { withdrawal, reason, asked_by });
+        }
+        open
     }
 
     /// What follows from giving events up, besides the events' own rows.
@@ -343,6 +387,7 @@ impl<'f> Plan<'f> {
         Writes {
             withdrawals,
             transitions: self.transitions,
+            closings: self.closings,
             events: self.events,
             history: Vec::new(),
         }
