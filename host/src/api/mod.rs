@@ -6,12 +6,14 @@
 //! are shapes of their own and the domain knows nothing of them. Every refusal is a [`Problem`].
 
 mod answer;
+mod approvals;
 mod auth;
 mod back_pressure;
 mod body;
 mod breakers;
 mod chain_judge;
 mod events;
+mod freezes;
 mod guard;
 mod health;
 mod idempotency;

@@ -29,6 +29,8 @@ mod open;
 mod operating;
 mod paying;
 mod plan;
+mod policies;
+mod policing;
 mod postgres;
 mod releases;
 mod releasing;
@@ -68,6 +70,10 @@ pub use moving::{MoveError, MoveProgress, Moved, MovedTable, move_store, undo_mo
 pub use open::{OpenError, PostgresUrl, StoreOptions, StoreUrl, StoreUrlError, open};
 pub use operating::{OperateStore, counters};
 pub use paying::{Account, ChainStore, Conclude, Concluded, SignPayment, Signing, SigningRules};
+pub use policing::{
+    AWAITED_MAX, Approver, AwaitedApprovals, NoApproval, PolicyDecision, PolicyStore,
+    WithdrawalApproval, WithdrawalApproved, WithdrawalRejected, WithdrawalWait,
+};
 pub use postgres::Pooler;
 pub use releasing::{
     Approved, BlameStore, DecisionKind, Deploy, Deployed, FAILURES_MAX, FailureGroup,
@@ -100,6 +106,7 @@ pub trait Store:
     + ReleaseStore
     + BlameStore
     + ApprovalStore
+    + PolicyStore
 {
 }
 
@@ -120,5 +127,6 @@ impl<T> Store for T where
         + ReleaseStore
         + BlameStore
         + ApprovalStore
+        + PolicyStore
 {
 }

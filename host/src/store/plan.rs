@@ -13,7 +13,10 @@ use super::writes::{
     EventUpdate, Facts, HistoryWrite, Hopeless, TransitionWrite, UnknownAfter, WithdrawalWrite,
     Writes, storable,
 };
-use super::{AttemptRecord, Conclude, Concluded, HistoryKind, LeaseRef, Settled, Settlement};
+use super::{
+    AttemptRecord, Conclude, Concluded, HistoryKind, LeaseRef, Settled, Settlement,
+    WithdrawalRejected,
+};
 use crate::domain::{
     Aggregate, Consequence, Decision, EventStatus, EventType, FailureCode, FailureReason, Flow,
     NewEvent, Receipt, Standing, Step, Timestamp, Transition, Withdrawal, WithdrawalId,
@@ -158,6 +161,24 @@ impl<'f> Plan<'f> {
         match self.withdrawal(request.withdrawal) {
             Some(withdrawal) => Concluded::Now { status: withdrawal.state.status(), changed },
             None => Concluded::NotFound,
+        }
+    }
+
+    /// Fails a withdrawal for which nothing was signed, because a person says so.
+    pub(super) fn reject(
+        &mut self,
+        id: WithdrawalId,
+        reason: String,
+        traceparent: Option<&str>,
+    ) -> WithdrawalRejected {
+        if self.withdrawal(id).is_none() {
+            return WithdrawalRejected::NotFound;
+        }
+        let transition = Transition::Fail { reason };
+        match self.step(id, &transition, Cause { evidence: None, traceparent }) {
+            Ok(true) => WithdrawalRejected::Now,
+            Ok(false) => WithdrawalRejected::Already,
+            Err(_) => WithdrawalRejected::Signed,
         }
     }
 

@@ -39,13 +39,13 @@ on_both_stores!(
 const ACCOUNT: &str = "0xaa";
 
 /// Signs whatever it is asked.
-struct Signer {
+pub(super) struct Signer {
     asked: AtomicU32,
     seen: std::sync::Mutex<Vec<SigningSituation>>,
 }
 
 impl Signer {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { asked: AtomicU32::new(0), seen: std::sync::Mutex::default() }
     }
 }
@@ -91,9 +91,9 @@ impl SigningRules for NeverEnds {
 
 /// Signs when it is told to.
 #[derive(Default)]
-struct Waits {
-    begun: tokio::sync::Notify,
-    go: tokio::sync::Notify,
+pub(super) struct Waits {
+    pub(super) begun: tokio::sync::Notify,
+    pub(super) go: tokio::sync::Notify,
 }
 
 #[async_trait]
@@ -108,7 +108,7 @@ impl SigningRules for Waits {
     }
 }
 
-fn request(event: &OutboxEvent, replace: bool) -> SignPayment {
+pub(super) fn request(event: &OutboxEvent, replace: bool) -> SignPayment {
     SignPayment {
         lease: lease(event),
         withdrawal: event.aggregate.as_withdrawal().unwrap(),

@@ -32,6 +32,8 @@ const SQLITE: &[Listed] = &[
     (13, "breakers", include_str!("../../../../migrations/sqlite/0013_breakers.sql")),
     (15, "shadow", include_str!("../../../../migrations/sqlite/0015_shadow.sql")),
     (16, "kept releases", include_str!("../../../../migrations/sqlite/0016_kept_releases.sql")),
+    (18, "policies", include_str!("../../../../migrations/sqlite/0018_policies.sql")),
+    (19, "paid", include_str!("../../../../migrations/sqlite/0019_paid.sql")),
 ];
 
 const POSTGRES: &[Listed] = &[
@@ -47,6 +49,8 @@ const POSTGRES: &[Listed] = &[
     (14, "queue", include_str!("../../../../migrations/postgres/0014_queue.sql")),
     (15, "shadow", include_str!("../../../../migrations/postgres/0015_shadow.sql")),
     (16, "kept releases", include_str!("../../../../migrations/postgres/0016_kept_releases.sql")),
+    (18, "policies", include_str!("../../../../migrations/postgres/0018_policies.sql")),
+    (19, "paid", include_str!("../../../../migrations/postgres/0019_paid.sql")),
 ];
 
 /// What is in hand: a table of Postgres's only. A lease that came along in a move is found without it.

@@ -178,7 +178,7 @@ impl ChainStore for Postgres {
 }
 
 /// The trace that the withdrawal began in: that of its first event.
-async fn traceparent_of(
+pub(super) async fn traceparent_of(
     connection: &mut PgConnection,
     id: WithdrawalId,
 ) -> Result<Option<String>, StoreError> {

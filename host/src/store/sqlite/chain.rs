@@ -227,7 +227,7 @@ async fn conclude(
 }
 
 /// The trace that the withdrawal began in: that of its first event.
-async fn traceparent_of(
+pub(super) async fn traceparent_of(
     connection: &mut SqliteConnection,
     id: WithdrawalId,
 ) -> Result<Option<String>, StoreError> {
