@@ -122,12 +122,12 @@ mod tests {
         let list = json!({"items": [{
             "withdrawal": {"id": "1", "amount": "20", "asset": "ETH", "network": "eip155:1",
                 "destination_address": "0xaa", "user_id": "u",
-                "waiting_for": {"rule": "policy-approvals"}},
+                "waiting_for": {"rule": "policy.approvals"}},
             "requested_by": "shop", "needed": 3, "found": 2,
             "approvals": [approval("ann", "2030-01-02"), approval("bob", "2030-01-01")],
         }]});
         let text = list_for_people(&list);
-        for part in ["2 of 3", "ann, bob", "2030-01-01", "shop", "policy-approvals"] {
+        for part in ["2 of 3", "ann, bob", "2030-01-01", "shop", "policy.approvals"] {
             assert!(text.contains(part), "{text}");
         }
         assert!(!text.contains("2030-01-02"), "{text}");

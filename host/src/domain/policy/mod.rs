@@ -23,13 +23,13 @@ pub use decide::{
 
 /// The names of the rules, as decisions and waits show them.
 pub mod policy_rule {
-    pub const FREEZE: &str = "policy-freeze";
-    pub const AMOUNT: &str = "policy-amount";
-    pub const DESTINATION: &str = "policy-destination";
-    pub const WINDOW: &str = "policy-window";
-    pub const COOLING_OFF: &str = "policy-cooling-off";
-    pub const APPROVALS: &str = "policy-approvals";
-    pub const EXTERNAL: &str = "policy-external";
+    pub const FREEZE: &str = "policy.freeze";
+    pub const AMOUNT: &str = "policy.amount";
+    pub const DESTINATION: &str = "policy.destination";
+    pub const WINDOW: &str = "policy.window";
+    pub const COOLING_OFF: &str = "policy.cooling-off";
+    pub const APPROVALS: &str = "policy.approvals";
+    pub const EXTERNAL: &str = "policy.external";
     /// What is kept with a withdrawal that nothing stands against.
     pub const NONE: &str = "none";
 }
