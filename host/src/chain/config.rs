@@ -15,9 +15,15 @@ use crate::domain::Network;
 pub struct NetworkConfig {
     /// `eip155:` and the chain id.
     pub network: Network,
-    /// The host's own nodes: its evidence comes from them. Read in this order.
+    /// The host's own nodes: its evidence comes from them. By preference.
     pub rpc_urls: Vec<Url>,
-    /// How many blocks make a payment final, its own block counted: 1 is "mined".
+    /// Where new heads are listened to, over WebSocket. None: blocks are polled for.
+    pub ws_urls: Vec<Url>,
+    /// How many nodes must say the same; more than half where none is given.
+    pub quorum: Option<usize>,
+    pub finality: Finality,
+    /// With [`Finality::Depth`]: how many blocks make a payment final, its own block counted: 1
+    /// is "mined".
     pub depth: u64,
     pub assets: BTreeMap<String, Asset>,
     /// Those that pay. At least one.
@@ -50,6 +56,30 @@ pub enum Spread {
     Even,
     /// The first that can, in the order of the configuration.
     InOrder,
+}
+
+/// What makes a block of the canonical chain final.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Finality {
+    /// So many blocks.
+    #[default]
+    Depth,
+    /// The chain's own tag `safe`.
+    Safe,
+    /// The chain's own tag `finalized`.
+    Finalized,
+}
+
+impl Finality {
+    /// As the configuration and the evidence have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Depth => "depth",
+            Self::Safe => "safe",
+            Self::Finalized => "finalized",
+        }
+    }
 }
 
 /// How an asset exists on a network.

@@ -11,7 +11,7 @@ mod keys;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use config::{AccountConfig, Asset, FeeCaps, NetworkConfig, Spread};
+pub use config::{AccountConfig, Asset, FeeCaps, Finality, NetworkConfig, Spread};
 pub use evm::{
     ConfirmationPass, EvmChain, PaymentTerms, RequestError, RpcError, SignError, TransactionRequest,
 };
@@ -64,6 +64,12 @@ impl Chains {
     #[must_use]
     pub fn get(&self, network: &Network) -> Option<&Arc<EvmChain>> {
         self.by_network.get(network)
+    }
+
+    /// What is counted about the nodes of all networks, as Prometheus reads it.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        evm::node_metrics(self.by_network.values().map(AsRef::as_ref))
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&Network, &Arc<EvmChain>)> {

@@ -115,7 +115,7 @@ impl RunningHost {
             backlog: Arc::clone(&store) as _,
             backlog_seen: backlog_seen.clone(),
             registry: Arc::clone(&registry),
-            metrics: metrics_text(&metrics, engine.outbound(), backlog_seen, limits.untaken_after),
+            metrics: metrics_text(&metrics, &engine, &chains, backlog_seen, &limits),
             repair: Arc::clone(&store) as _,
             rates: Arc::clone(&store) as _,
             releases: Arc::clone(&store) as _,
@@ -260,12 +260,16 @@ async fn listen(at: SocketAddr) -> Result<(TcpListener, SocketAddr), CliError> {
 
 fn metrics_text(
     metrics: &Arc<Metrics>,
-    outbound: &Arc<Outbound>,
+    engine: &SandboxEngine,
+    chains: &Arc<Chains>,
     seen: watch::Receiver<Backlog>,
-    untaken_after: Duration,
+    limits: &api::Limits,
 ) -> MetricsText {
-    let (metrics, outbound) = (Arc::clone(metrics), Arc::clone(outbound));
-    Arc::new(move || metrics.text(&seen.borrow(), untaken_after) + &outbound.metrics())
+    let (metrics, outbound) = (Arc::clone(metrics), Arc::clone(engine.outbound()));
+    let (chains, untaken_after) = (Arc::clone(chains), limits.untaken_after);
+    Arc::new(move || {
+        metrics.text(&seen.borrow(), untaken_after) + &outbound.metrics() + &chains.metrics()
+    })
 }
 
 /// The engine of all plugins, with their way out.

@@ -92,11 +92,10 @@ fn chain_network(config: &config::NetworkConfig) -> Result<NetworkConfig, CliErr
     let failed = |what: String, key: &str| {
         CliError::failed(what, format!("[[networks]] {}: {key}", config.id), "correct it")
     };
-    let mut rpc_urls = Vec::with_capacity(config.rpc_urls.len());
-    for url in &config.rpc_urls {
-        let url = url.reveal().parse().map_err(|_| failed("is no URL".into(), "rpc_urls"))?;
-        rpc_urls.push(url);
-    }
+    let urls = |urls: &[config::Redacted], key| {
+        let parsed = urls.iter().map(|url| url.reveal().parse::<url::Url>());
+        parsed.collect::<Result<Vec<_>, _>>().map_err(|_| failed("is no URL".into(), key))
+    };
     let wei = |amount: &crate::domain::BigUint, key| {
         u128::try_from(amount.clone()).map_err(|_| failed("is larger than any fee".into(), key))
     };
@@ -111,7 +110,10 @@ fn chain_network(config: &config::NetworkConfig) -> Result<NetworkConfig, CliErr
     });
     Ok(NetworkConfig {
         network: config.id.clone(),
-        rpc_urls,
+        rpc_urls: urls(&config.rpc_urls, "rpc_urls")?,
+        ws_urls: urls(&config.ws_urls, "ws_urls")?,
+        quorum: config.quorum.and_then(|quorum| usize::try_from(quorum).ok()),
+        finality: config.finality,
         depth: config.depth,
         assets: assets.collect(),
         accounts: config.accounts.iter().map(account).collect(),

@@ -41,7 +41,8 @@ impl ConfirmationJob {
     }
 
     pub async fn run(self, metrics: Arc<Metrics>, stop: CancellationToken) {
-        cycle::run(&self, self.poll, &metrics, stop).await;
+        let heads = self.chain.follow_heads(&stop);
+        tokio::join!(cycle::run(&self, self.poll, &metrics, stop.clone()), heads);
     }
 }
 
@@ -54,5 +55,9 @@ impl Duty for ConfirmationJob {
         self.run_once().await?;
         // What is open waits for blocks: looking again at once would see the same.
         Ok(Rest::Nothing)
+    }
+
+    async fn woken(&self) {
+        self.chain.new_head().await;
     }
 }

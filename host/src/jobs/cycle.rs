@@ -24,6 +24,12 @@ pub(super) trait Duty: Send + Sync {
     type Error: std::fmt::Display + Send;
 
     async fn pass(&self) -> Result<Rest, Self::Error>;
+
+    /// Ends when something says that there may be work before the next poll. A poll stands behind
+    /// it: what is missed here is done then.
+    async fn woken(&self) {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// The longest pause after failed passes: when the store is back, everything works again within
@@ -46,6 +52,7 @@ pub(super) async fn run<D: Duty>(
         if pass.is_ok() {
             metrics.passed(job);
         }
+        let failed = pass.is_err();
         let pause = match pass {
             Ok(Rest::More) => {
                 failures = 0;
@@ -68,6 +75,8 @@ pub(super) async fn run<D: Duty>(
         tokio::select! {
             () = stop.cancelled() => {}
             () = tokio::time::sleep(pause) => {}
+            // What is away is not asked more often because blocks go on.
+            () = duty.woken(), if !failed => {}
         }
     }
     tracing::info!(job, "stopped");

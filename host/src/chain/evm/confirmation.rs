@@ -1,19 +1,20 @@
 //! One pass over the open payments of a network: what the chain says about each, and what follows.
 //!
-//! The cost grows with open payments only: the receipts of a page in one request, the blocks that
-//! they name in another.
+//! Of each account the nodes say how many nonces are used, and how many of them finally. Receipts
+//! are read of payments that can be final, and bytes are sent again of the lowest that are not
+//! mined: the cost grows with what ends, not with what is open.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use alloy_primitives::B256;
+use alloy_primitives::{Address, B256};
 
 use super::EvmChain;
 use super::convert::{parse_address, parse_hash, uint256};
 use super::evidence::{
-    CanonicalView, Effect, Evidence, Expected, Inclusion, Receipt, Sighting, evidence_text,
-    failure_text, judge,
+    Effect, Evidence, Expected, Inclusion, Receipt, Sighting, evidence_text, failure_text, judge,
 };
+use super::nodes::{Tip, UsedNonces};
 use crate::chain::ChainError;
 use crate::domain::{
     Payment, SignedTransaction, Timestamp, Transition, WithdrawalId, WithdrawalState,
@@ -22,6 +23,10 @@ use crate::store::{Conclude, Concluded};
 
 /// Payments that are looked at together.
 const PAGE: u32 = 100;
+
+/// So many nonces above the lowest that is not mined are sent again. What is behind them waits for
+/// them anyway, and nodes keep only some tens that one account sends.
+const RESEND_NONCES_MAX: u64 = 256;
 
 /// Payments whose last resend is remembered. Of one that is forgotten, the same bytes go out once
 /// more, which is harmless.
@@ -52,6 +57,13 @@ pub(super) struct Resends {
 struct LastTried {
     resent_at: Option<Timestamp>,
     requested_at: Option<Timestamp>,
+}
+
+/// What a pass knows of the chain from its start on.
+struct Sight {
+    tip: Tip,
+    /// By the account as it is stored.
+    used: BTreeMap<String, UsedNonces>,
 }
 
 /// A payment with what is needed to judge it.
@@ -86,13 +98,22 @@ impl EvmChain {
     ) -> Result<(), ChainError> {
         let mut after: Option<(String, u64)> = None;
         let mut open = BTreeSet::new();
+        let mut sight: Option<Sight> = None;
         loop {
             let page = self.store.0.open_payments(self.chain_id, after.clone(), PAGE).await?;
             let full = page.len() >= PAGE as usize;
             let last = page.last().and_then(|payment| payment.transactions.first());
             let next = last.map(|first| (first.account.clone(), first.nonce));
             open.extend(page.iter().map(|payment| payment.withdrawal.id));
-            self.look_at(&page, now, pass, resend).await?;
+            if !page.is_empty() {
+                let known = match sight.take() {
+                    Some(sight) => sight,
+                    None => Sight { tip: self.nodes.tip().await?, used: BTreeMap::new() },
+                };
+                let sight = sight.insert(known);
+                self.see_accounts(&page, sight).await?;
+                self.look_at(&page, sight, now, pass, resend).await?;
+            }
             // The order is strictly rising, so a page that does not move on ends the pass.
             if !full || next.is_none() || next <= after {
                 break;
@@ -103,9 +124,28 @@ impl EvmChain {
         Ok(())
     }
 
+    /// Asks for the used nonces of the accounts that this page brings.
+    async fn see_accounts(&self, page: &[Payment], sight: &mut Sight) -> Result<(), ChainError> {
+        let of_page = page.iter().filter_map(|payment| payment.transactions.first());
+        let new: BTreeSet<&String> = of_page
+            .map(|first| &first.account)
+            .filter(|account| !sight.used.contains_key(*account))
+            .collect();
+        // An account that is no address makes its payments impossible to judge; that is told there.
+        let new: Vec<(&String, Address)> = new
+            .into_iter()
+            .filter_map(|account| Some((account, parse_address(account)?)))
+            .collect();
+        let addresses: Vec<Address> = new.iter().map(|(_, address)| *address).collect();
+        let used = self.nodes.used_nonces(&addresses, sight.tip.final_up_to).await?;
+        sight.used.extend(new.into_iter().map(|(account, _)| account.clone()).zip(used));
+        Ok(())
+    }
+
     async fn look_at(
         &self,
         page: &[Payment],
+        sight: &Sight,
         now: Timestamp,
         pass: &mut ConfirmationPass,
         resend: &mut Vec<(B256, Vec<u8>)>,
@@ -114,6 +154,11 @@ impl EvmChain {
         if page.is_empty() {
             return Ok(());
         }
+        pass.looked_at += page.len() as u64;
+        let (page, not_final): (Vec<_>, Vec<_>) =
+            page.into_iter().partition(|open| sight.can_be_final(open));
+        let mut missing: Vec<&OpenPayment> =
+            not_final.iter().filter(|open| sight.is_next_to_mine(open)).collect();
         let hashes: Vec<B256> = page.iter().flat_map(|open| open.hashes.iter().copied()).collect();
         let mut receipts = self.nodes.receipts(&hashes).await?.into_iter();
         let sightings: Vec<Vec<Sighting>> =
@@ -121,14 +166,9 @@ impl EvmChain {
         let found = sightings.iter().flatten().filter_map(|sighting| sighting.receipt.as_ref());
         let heights: BTreeSet<u64> = found.map(|receipt| receipt.block_number).collect();
         let heights: Vec<u64> = heights.into_iter().collect();
-        let view = match heights.as_slice() {
-            [] => CanonicalView::default(),
-            heights => self.nodes.canonical(heights).await?,
-        };
-        let mut missing = Vec::new();
+        let view = self.nodes.canonical(sight.tip, &heights).await?;
         for (open, sightings) in page.iter().zip(&sightings) {
-            pass.looked_at += 1;
-            match judge(sightings, &open.expected, &view, self.config.depth) {
+            match judge(sightings, &open.expected, &view) {
                 Evidence::NotMined => missing.push(open),
                 Evidence::Reorged { tx_hash } => {
                     tracing::warn!(
@@ -147,7 +187,16 @@ impl EvmChain {
                     );
                 }
                 Evidence::Final(inclusion, effect) => {
-                    self.conclude(open, &inclusion, effect, pass).await?;
+                    let finality = self.config.finality.name();
+                    let evidence = evidence_text(
+                        self.chain_id,
+                        finality,
+                        &view,
+                        &inclusion,
+                        effect,
+                        &open.expected,
+                    );
+                    self.conclude(open, &inclusion, effect, evidence, pass).await?;
                 }
             }
         }
@@ -188,10 +237,10 @@ impl EvmChain {
         open: &OpenPayment,
         inclusion: &Inclusion,
         effect: Effect,
+        evidence: String,
         pass: &mut ConfirmationPass,
     ) -> Result<(), ChainError> {
         let withdrawal = open.payment.withdrawal.id;
-        let evidence = evidence_text(self.chain_id, inclusion, effect, &open.expected);
         let tx_hash = format!("{:#x}", inclusion.tx_hash);
         let end = match (effect, failure_text(effect)) {
             (Effect::Paid, _) => Transition::Confirm { tx_hash: tx_hash.clone() },
@@ -289,6 +338,22 @@ impl EvmChain {
     fn forget_others(&self, open: &BTreeSet<WithdrawalId>) {
         let mut resends = self.resends.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         resends.by_withdrawal.retain(|id, _| open.contains(id));
+    }
+}
+
+impl Sight {
+    /// Below the highest number of finally used nonces that any node reports: a payment above it
+    /// cannot be final, whatever else is true.
+    fn can_be_final(&self, open: &OpenPayment) -> bool {
+        let used = self.used.get(&open.newest.account);
+        used.is_none_or(|used| open.newest.nonce < used.final_at_most)
+    }
+
+    /// Not mined, and near enough to the account's next nonce that sending it again could help.
+    fn is_next_to_mine(&self, open: &OpenPayment) -> bool {
+        let used = self.used.get(&open.newest.account);
+        let next = used.map_or(0, |used| used.mined);
+        (next..next.saturating_add(RESEND_NONCES_MAX)).contains(&open.newest.nonce)
     }
 }
 

@@ -40,7 +40,13 @@ struct Bench {
 fn answer(state: &Mutex<Chain>, method: &str, params: &Value) -> Result<Value, (i64, String)> {
     let state = state.lock().unwrap();
     match method {
-        "eth_getTransactionCount" => Ok(json!("0x0")),
+        "eth_getTransactionCount" => {
+            // One account: what has a receipt is mined.
+            let up_to = super::super::rpc::quantity(&params[1]).unwrap_or(state.head);
+            let block = |receipt: &Value| super::super::rpc::quantity(&receipt["blockNumber"]);
+            let mined = state.receipts.values().filter(|r| block(r).is_none_or(|b| b <= up_to));
+            Ok(json!(format!("{:#x}", mined.count())))
+        }
         "eth_getBalance" => Ok(json!("0xffffffffffffffffffffffff")),
         "eth_call" => Ok(json!(format!("0x{:064x}", 1_u64 << 60))),
         "eth_blockNumber" => Ok(json!(format!("{:#x}", state.head))),
@@ -51,7 +57,8 @@ fn answer(state: &Mutex<Chain>, method: &str, params: &Value) -> Result<Value, (
             let number = super::super::rpc::quantity(&params[0]).unwrap();
             let hash = state.reorganised.get(&number).cloned();
             let hash = hash.unwrap_or_else(|| block_hash(number));
-            Ok(if number > state.head { Value::Null } else { json!({ "hash": hash }) })
+            let block = json!({ "number": params[0], "hash": hash });
+            Ok(if number > state.head { Value::Null } else { block })
         }
         "eth_sendRawTransaction" => Err((-32_000, "already known".into())),
         method => unknown(method),
@@ -254,13 +261,57 @@ async fn a_pass_works_in_pages_and_in_few_requests() {
     let pass = bench.pass(0).await;
     assert_eq!((pass.looked_at, pass.confirmed), (count, count));
     assert_eq!(bench.node.count("eth_getBlockByNumber"), 2, "one block, once a page");
-    assert_eq!(bench.node.count("eth_blockNumber"), 2);
+    assert_eq!(bench.node.count("eth_blockNumber"), 1, "once a pass");
+    assert_eq!(bench.node.count("eth_getTransactionReceipt") as u64, count);
     let calls = bench.node.calls.lock().unwrap();
     let of_chain = calls.iter().map(|(method, _)| method.as_str());
     let of_chain: Vec<&str> =
         of_chain.filter(|m| ["eth_blockNumber", "eth_getBlockByNumber"].contains(m)).collect();
-    let head_first = ["eth_blockNumber", "eth_getBlockByNumber"];
-    assert_eq!(of_chain, [head_first, head_first].concat(), "no block seems deeper than it is");
+    let head_first = ["eth_blockNumber", "eth_getBlockByNumber", "eth_getBlockByNumber"];
+    assert_eq!(of_chain, head_first, "no block seems deeper than it is");
+}
+
+#[tokio::test]
+async fn what_is_open_and_not_final_costs_no_call_of_its_own() {
+    let bench = bench().await;
+    let mut open = Vec::new();
+    for _ in 0..250 {
+        open.push(bench.signed("ETH").await);
+    }
+    bench.mine(&open[0], 10, "0x1", &json!([]));
+    bench.mine(&open[1], 11, "0x1", &json!([]));
+    bench.head(12);
+    let before = bench.node.calls.lock().unwrap().len();
+    assert_eq!(bench.pass(0).await.confirmed, 1, "the other is not deep enough");
+    let calls = bench.node.calls.lock().unwrap()[before..].to_vec();
+    let names: Vec<&str> = calls.iter().map(|(method, _)| method.as_str()).collect();
+    let expected = [
+        "eth_blockNumber",
+        "eth_getTransactionCount",
+        "eth_getTransactionCount",
+        "eth_getTransactionReceipt",
+        "eth_getBlockByNumber",
+    ];
+    assert_eq!(names, expected);
+}
+
+#[tokio::test]
+async fn only_the_lowest_that_are_not_mined_are_sent_again() {
+    let bench = bench().await;
+    let mut open = Vec::new();
+    for _ in 0..RESEND_NONCES_MAX + 10 {
+        open.push(bench.signed("ETH").await);
+    }
+    bench.mine(&open[0], 10, "0x1", &json!([]));
+    bench.head(10);
+    assert_eq!(bench.pass(31).await.resent, RESEND_NONCES_MAX);
+    assert_eq!(bench.node.count("eth_sendRawTransaction") as u64, RESEND_NONCES_MAX);
+    let raw = |signed: &SignedTransaction| {
+        json!(alloy_primitives::hex::encode_prefixed(&signed.signed.raw))
+    };
+    let sent = bench.node.calls.lock().unwrap();
+    let first = sent.iter().find(|(method, _)| method == "eth_sendRawTransaction").unwrap();
+    assert_eq!(first.1[0], raw(&open[1]), "what is mined is not sent");
 }
 
 #[tokio::test]
@@ -273,6 +324,11 @@ async fn a_node_or_a_store_that_is_away_fails_the_pass_and_the_next_one_does_the
     let failed = bench.chain.confirmation_pass(Utc::now()).await;
     assert!(matches!(failed, Err(ChainError::Rpc(_))), "{failed:?}");
     bench.node.behave(Manner::Proper);
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while bench.chain.nodes.tip().await.is_err() {
+        assert!(std::time::Instant::now() < deadline, "the node is back");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     bench.store.state.lock().await.unavailable = true;
     let failed = bench.chain.confirmation_pass(Utc::now()).await;
     assert!(matches!(failed, Err(ChainError::Store(_))), "{failed:?}");

@@ -1,7 +1,7 @@
 //! The judge: what the chain says about a payment, from what nodes answered. Pure.
 //!
 //! A missing receipt is never evidence. A receipt counts only while its block is the canonical one
-//! of its height, and ends a payment only at the network's depth.
+//! of its height, and ends a payment only where the network's rule says that blocks are final.
 
 use std::collections::BTreeMap;
 
@@ -48,10 +48,13 @@ pub(super) struct Expected {
     pub(super) units: U256,
 }
 
-/// The canonical chain as one node sees it: its head, and the hashes of the blocks in question.
+/// The canonical chain as the nodes agree on it: the hashes of the blocks in question, and up to
+/// where it is final.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct CanonicalView {
     pub(super) head: u64,
+    /// None while no block is final.
+    pub(super) final_up_to: Option<u64>,
     pub(super) hashes: BTreeMap<u64, B256>,
 }
 
@@ -93,18 +96,13 @@ pub(super) enum Evidence {
     /// What the nodes say cannot be: two transactions of one nonce mined, or a receipt of another
     /// sender. Nothing is concluded from it.
     Contradictory,
-    /// Mined, and not deep enough to be final.
+    /// Mined, and not final.
     Mined(Inclusion),
     Final(Inclusion, Effect),
 }
 
-/// Judges one payment. `depth` is the network's, at least 1.
-pub(super) fn judge(
-    sightings: &[Sighting],
-    expected: &Expected,
-    view: &CanonicalView,
-    depth: u64,
-) -> Evidence {
+/// Judges one payment.
+pub(super) fn judge(sightings: &[Sighting], expected: &Expected, view: &CanonicalView) -> Evidence {
     let mut mined: Option<(&Sighting, &Receipt, Inclusion)> = None;
     let mut reorged = None;
     for sighting in sightings {
@@ -113,12 +111,10 @@ pub(super) fn judge(
             return Evidence::Contradictory;
         }
         let canonical = view.hashes.get(&receipt.block_number) == Some(&receipt.block_hash);
-        // A head below the receipt is a node that went back, or another one that lags.
-        let above = view.head.checked_sub(receipt.block_number);
-        let (true, Some(above)) = (canonical, above) else {
+        if !canonical {
             reorged = Some(sighting.tx_hash);
             continue;
-        };
+        }
         if mined.is_some() {
             return Evidence::Contradictory;
         }
@@ -126,12 +122,15 @@ pub(super) fn judge(
             tx_hash: receipt.tx_hash,
             block_number: receipt.block_number,
             block_hash: receipt.block_hash,
-            depth: above.saturating_add(1),
+            // The head was read before: the block may be newer.
+            depth: view.head.saturating_sub(receipt.block_number).saturating_add(1),
         };
         mined = Some((sighting, receipt, inclusion));
     }
     match (mined, reorged) {
-        (Some((sighting, receipt, inclusion)), _) if inclusion.depth >= depth => {
+        (Some((sighting, receipt, inclusion)), _)
+            if view.final_up_to.is_some_and(|last| inclusion.block_number <= last) =>
+        {
             Evidence::Final(inclusion, effect(sighting.kind, receipt, expected))
         }
         (Some((_, _, inclusion)), _) => Evidence::Mined(inclusion),
@@ -184,9 +183,12 @@ pub(super) fn failure_text(effect: Effect) -> Option<&'static str> {
     }
 }
 
-/// The evidence as it is kept in the withdrawal's history.
+/// The evidence as it is kept in the withdrawal's history. `finality` names the rule that said up
+/// to where blocks are final.
 pub(super) fn evidence_text(
     chain_id: u64,
+    finality: &str,
+    view: &CanonicalView,
     inclusion: &Inclusion,
     effect: Effect,
     expected: &Expected,
@@ -204,6 +206,8 @@ pub(super) fn evidence_text(
         "block_number": inclusion.block_number,
         "block_hash": format!("{:#x}", inclusion.block_hash),
         "depth": inclusion.depth,
+        "finality": finality,
+        "final_up_to": view.final_up_to,
         "effect": name,
         "contract": expected.contract.map(|contract| contract.to_checksum(None)),
         "base_units_moved": moved.to_string(),

@@ -3,9 +3,18 @@
 //! `confirmation`).
 
 mod accounts;
+mod agreement;
+mod answers;
+mod asking;
 mod confirmation;
 mod convert;
+mod endpoint;
 mod evidence;
+mod heads;
+mod health;
+#[allow(dead_code, reason = "for the account's repair, which comes with the next change")]
+mod lookups;
+mod node_counts;
 mod nodes;
 mod rpc;
 mod rules;
@@ -23,6 +32,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use alloy_primitives::Address;
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 pub use confirmation::ConfirmationPass;
@@ -31,10 +41,12 @@ pub use rules::TransactionRequest;
 pub use signing::SignError;
 
 use self::accounts::{Accounts, PayingAccount};
+use self::asking::Panel;
 use self::confirmation::Resends;
 use self::convert::{parse_address, uint256};
+use self::endpoint::Endpoint;
+use self::heads::Heads;
 use self::nodes::Nodes;
-use self::rpc::Endpoint;
 use self::rules::{Terms, rule};
 use super::ChainError;
 use super::config::{Asset, NetworkConfig};
@@ -52,6 +64,7 @@ pub struct EvmChain {
     assets: BTreeMap<String, KnownAsset>,
     accounts: Accounts,
     nodes: Nodes,
+    heads: Heads,
     store: StoreHandle,
     resends: Mutex<Resends>,
 }
@@ -111,6 +124,10 @@ impl EvmChain {
             .iter()
             .map(|url| Endpoint::new(url.clone(), client.clone(), chain_id))
             .collect();
+        let panel = Panel::new(endpoints, config.quorum, config.rpc_timeout);
+        let nodes = Nodes::new(panel, config.finality, config.depth);
+        let heads = Heads::new(config.ws_urls.clone(), chain_id)
+            .map_err(|reason| fault("ws_urls", &reason))?;
         let accounts = Accounts::load(&config.accounts, config.spread)
             .await
             .map_err(|source| ChainError::Keystore { network: config.network.clone(), source })?;
@@ -121,11 +138,23 @@ impl EvmChain {
             chain_id,
             assets,
             accounts,
-            nodes: Nodes::new(endpoints),
+            nodes,
+            heads,
             store: StoreHandle(store),
             resends: Mutex::new(Resends::default()),
             config,
         })
+    }
+
+    /// Keeps up the subscription to new heads, where one is configured, until `stop`.
+    pub async fn follow_heads(&self, stop: &CancellationToken) {
+        self.heads.follow(stop).await;
+    }
+
+    /// Ends when a node told of a new block, or did so since the last call ended. Never, where
+    /// there is no subscription.
+    pub async fn new_head(&self) {
+        self.heads.next().await;
     }
 
     #[must_use]
@@ -246,6 +275,21 @@ impl EvmChain {
     }
 }
 
+/// What is counted about the nodes of these networks, as Prometheus reads it.
+pub(super) fn node_metrics<'a>(chains: impl Iterator<Item = &'a EvmChain>) -> String {
+    let networks: Vec<node_counts::Network<'_>> = chains
+        .map(|chain| node_counts::Network {
+            name: chain.config.network.as_str(),
+            nodes: chain.nodes.endpoints(),
+            contradictions: chain.nodes.panel.contradictions(),
+            heads: &chain.heads,
+        })
+        .collect();
+    let mut text = String::new();
+    node_counts::write(&networks, &mut text);
+    text
+}
+
 fn chain_id(network: &Network) -> Option<u64> {
     let reference = network.reference();
     let canonical = reference.bytes().all(|b| b.is_ascii_digit()) && !reference.starts_with('0');
@@ -271,6 +315,14 @@ fn check_numbers(
     }
     if config.in_flight_max == 0 {
         return Err(fault("in_flight_max", "it is at least 1"));
+    }
+    let ws = |url: &Url| matches!(url.scheme(), "ws" | "wss") && url.has_host();
+    if !config.ws_urls.iter().all(ws) {
+        return Err(fault("ws_urls", "only ws:// and wss:// are spoken"));
+    }
+    let nodes = config.rpc_urls.len();
+    if config.quorum.is_some_and(|quorum| !(1..=nodes).contains(&quorum)) {
+        return Err(fault("quorum", &format!("it is from 1 to the number of nodes, {nodes}")));
     }
     if config.rpc_timeout.is_zero() {
         return Err(fault("rpc_timeout", "it is above zero"));

@@ -1,47 +1,96 @@
-//! The host's nodes for one network: which one is asked, and what their answers mean as values.
+//! The host's nodes for one network: which ones are asked, and how many must say the same.
 //!
-//! A read goes to the first node that answers. A quorum, where a decision should depend on several
-//! nodes, belongs into [`Nodes::read`] and nowhere else.
+//! What ends a payment, the nonce that an account is compared with, and balances come from a
+//! quorum ([`super::agreement`]). What only proposes, such as fees, comes from one node.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
 
 use alloy_primitives::{Address, B256, U256, hex};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use futures_util::future::join_all;
+use serde_json::json;
 
-use super::convert::{parse_address, parse_hash};
-use super::evidence::{CanonicalView, Log, Receipt};
-use super::rpc::{Answer, BATCH_MAX, Call, Endpoint, RpcError, quantity};
+use super::answers::{account_text, block, hash_text, number, one, receipt, wide, word};
+use super::asking::Panel;
+use super::endpoint::Endpoint;
+use super::evidence::{CanonicalView, Receipt};
+use super::rpc::{Answer, BATCH_MAX, Call, RpcError};
 use super::rules::Balances;
 use super::transaction::balance_call;
+use crate::chain::config::Finality;
 
 #[derive(Debug)]
 pub(super) struct Nodes {
-    /// Never empty.
-    endpoints: Vec<Endpoint>,
-    /// The one that answered last: a node that is away is not waited for on each call.
-    preferred: AtomicUsize,
+    pub(super) panel: Panel,
+    finality: Finality,
+    /// With [`Finality::Depth`]: how many blocks make one final, itself counted.
+    depth: u64,
+}
+
+/// A block by name or height.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BlockTag {
+    Latest,
+    Safe,
+    Finalized,
+    Number(u64),
+}
+
+/// How far the chain is, as a quorum says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tip {
+    pub(super) head: u64,
+    /// Blocks up to here are final, if they are canonical. None while none is.
+    pub(super) final_up_to: Option<u64>,
+}
+
+/// How many nonces of an account are used, as the chain counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct UsedNonces {
+    /// In the newest block, as a quorum says: what is below is mined.
+    pub(super) mined: u64,
+    /// No node saw more than these used at the final height, so at and above it nothing can be
+    /// final. Where nodes do not know the past, this is of their newest block.
+    pub(super) final_at_most: u64,
 }
 
 impl Nodes {
-    pub(super) fn new(endpoints: Vec<Endpoint>) -> Self {
-        Self { endpoints, preferred: AtomicUsize::new(0) }
+    pub(super) const fn new(panel: Panel, finality: Finality, depth: u64) -> Self {
+        Self { panel, finality, depth }
+    }
+
+    pub(super) fn endpoints(&self) -> &[Arc<Endpoint>] {
+        self.panel.endpoints()
     }
 
     /// The account's next nonce on the chain, counting mined transactions only.
     pub(super) async fn transaction_count(&self, account: Address) -> Result<u64, RpcError> {
-        let call = Call {
-            method: "eth_getTransactionCount",
-            params: json!([account_text(account), "latest"]),
-        };
-        self.read(&[call], |endpoint, answers| {
-            let value = one(endpoint, answers)?;
-            quantity(&value).ok_or_else(|| endpoint.unreadable("eth_getTransactionCount"))
-        })
-        .await
+        self.transaction_count_at(account, BlockTag::Latest).await
     }
 
+    /// The same as far as a quorum has got: nodes of which one is a block ahead say it too.
+    pub(super) async fn mined_count(&self, account: Address) -> Result<u64, RpcError> {
+        let used = self.used_nonces(&[account], None).await?;
+        Ok(used.first().map_or(0, |used| used.mined))
+    }
+
+    /// How many transactions of the account were mined up to a block. A quorum must say the same.
+    pub(super) async fn transaction_count_at(
+        &self,
+        account: Address,
+        block: BlockTag,
+    ) -> Result<u64, RpcError> {
+        let call = Call {
+            method: "eth_getTransactionCount",
+            params: json!([account_text(account), block.text()]),
+        };
+        let said = |endpoint: &Endpoint, answer| {
+            number(endpoint, answer, "eth_getTransactionCount").map(Some)
+        };
+        self.panel.agree_on_one("the account's nonce", call, said).await
+    }
+
+    /// The lowest that a quorum says: a node that is behind, or says too much, spends nothing.
     pub(super) async fn balances(
         &self,
         account: Address,
@@ -56,7 +105,7 @@ impl Nodes {
             let call = json!({ "to": account_text(contract), "data": data });
             calls.push(Call { method: "eth_call", params: json!([call, "latest"]) });
         }
-        self.read(&calls, |endpoint, mut answers| {
+        let decode = |endpoint: &Endpoint, mut answers: Vec<Answer>| {
             let token = match contract {
                 None => U256::ZERO,
                 Some(_) => {
@@ -67,136 +116,172 @@ impl Nodes {
             let value = one(endpoint, answers)?;
             let native = wide(&value).ok_or_else(|| endpoint.unreadable("eth_getBalance"))?;
             Ok(Balances { native, token })
-        })
-        .await
+        };
+        let got = self.panel.quorum_of("balances", &calls, decode).await?;
+        let lowest = got.answers.into_iter().reduce(|a, b| Balances {
+            native: a.native.min(b.native),
+            token: a.token.min(b.token),
+        });
+        lowest.ok_or_else(|| self.panel.too_few("balances", 0, Vec::new()))
     }
 
-    /// The receipts of these transactions, in their order; none where the node has none, or says
-    /// something about it that is no receipt. Neither is evidence.
-    pub(super) async fn receipts(&self, hashes: &[B256]) -> Result<Vec<Option<Receipt>>, RpcError> {
-        let calls: Vec<Call> = hashes
-            .iter()
-            .map(|hash| Call {
-                method: "eth_getTransactionReceipt",
-                params: json!([hash_text(*hash)]),
-            })
-            .collect();
-        let mut receipts = Vec::with_capacity(hashes.len());
-        for chunk in calls.chunks(BATCH_MAX) {
-            let found = self.read(chunk, |endpoint, answers| {
-                Ok(answers.into_iter().map(|answer| receipt(endpoint, answer)).collect::<Vec<_>>())
+    /// The head, and up to where blocks are final. Asked at the start of a pass, before any block
+    /// whose depth it is to measure: a hash that is read later is at least as deep as this says.
+    pub(super) async fn tip(&self) -> Result<Tip, RpcError> {
+        let tag = match self.finality {
+            Finality::Depth => None,
+            Finality::Safe => Some(BlockTag::Safe),
+            Finality::Finalized => Some(BlockTag::Finalized),
+        };
+        let mut calls = vec![Call { method: "eth_blockNumber", params: json!([]) }];
+        calls.extend(tag.map(BlockTag::block_call));
+        let (said, failures) = self.panel.ask_all(calls, decode_tip).await;
+        let head = self.panel.quorum().reached(said.iter().map(|(head, _)| *head));
+        let Some(head) = head else {
+            return Err(self.panel.too_few("the head", said.len(), failures));
+        };
+        self.panel.reached(head);
+        let final_up_to = match self.finality {
+            Finality::Depth => (head + 1).checked_sub(self.depth),
+            Finality::Safe | Finality::Finalized => {
+                self.panel.quorum().reached(said.iter().filter_map(|(_, tagged)| *tagged))
+            }
+        };
+        Ok(Tip { head, final_up_to })
+    }
+
+    /// How many nonces of each account are used, in the order of the accounts.
+    pub(super) async fn used_nonces(
+        &self,
+        accounts: &[Address],
+        final_up_to: Option<u64>,
+    ) -> Result<Vec<UsedNonces>, RpcError> {
+        let mut used = Vec::with_capacity(accounts.len());
+        // Two calls an account. Without a final height the second asks what the first does.
+        for accounts in accounts.chunks(BATCH_MAX / 2) {
+            let at_final = final_up_to.map_or(BlockTag::Latest, BlockTag::Number);
+            let calls = accounts.iter().flat_map(|account| {
+                [BlockTag::Latest, at_final].map(|block| Call {
+                    method: "eth_getTransactionCount",
+                    params: json!([account_text(*account), block.text()]),
+                })
             });
-            receipts.extend(found.await?);
+            let (said, failures) = self.panel.ask_all(calls.collect(), decode_counts).await;
+            if said.len() < self.panel.quorum().needed() {
+                return Err(self.panel.too_few("the accounts' nonces", said.len(), failures));
+            }
+            for index in 0..accounts.len() {
+                let of_account = || said.iter().filter_map(|counts| counts.get(index));
+                let mined = self.panel.quorum().reached(of_account().map(|(mined, _)| *mined));
+                let highest = of_account().map(|(mined, at_final)| at_final.unwrap_or(*mined));
+                used.push(UsedNonces {
+                    mined: mined.unwrap_or(0),
+                    // Without a final height nothing is final.
+                    final_at_most: final_up_to.and(highest.max()).unwrap_or(0),
+                });
+            }
         }
-        Ok(receipts)
+        Ok(used)
     }
 
-    /// The canonical hashes at these heights, and the head. The head is asked for first, in the
-    /// same request to the same node: a block whose hash is read afterwards is at least as deep as
-    /// that head says. The other way round, a block could be replaced after its hash was read, and
-    /// seem deep under a head that stands on its replacement.
-    pub(super) async fn canonical(&self, numbers: &[u64]) -> Result<CanonicalView, RpcError> {
-        let mut lowest_head: Option<u64> = None;
-        let mut hashes = BTreeMap::new();
-        for chunk in numbers.chunks(BATCH_MAX - 1) {
-            let mut calls = vec![Call { method: "eth_blockNumber", params: json!([]) }];
-            calls.extend(chunk.iter().map(|number| Call {
-                method: "eth_getBlockByNumber",
-                params: json!([format!("{number:#x}"), false]),
-            }));
-            let read =
-                self.read(&calls, |endpoint, answers| canonical_part(endpoint, chunk, answers));
-            let part = read.await?;
-            // Several requests may meet several heads; the lowest claims the least.
-            lowest_head = Some(lowest_head.map_or(part.head, |head| head.min(part.head)));
-            hashes.extend(part.hashes);
-        }
-        Ok(CanonicalView { head: lowest_head.unwrap_or(0), hashes })
+    /// The receipts of these transactions, in their order, where a quorum gives the same. None
+    /// where fewer have it, or say something about it that is no receipt. Neither is evidence.
+    pub(super) async fn receipts(&self, hashes: &[B256]) -> Result<Vec<Option<Receipt>>, RpcError> {
+        let call = |hash: &B256| Call {
+            method: "eth_getTransactionReceipt",
+            params: json!([hash_text(*hash)]),
+        };
+        let said = |endpoint: &Endpoint, answer| Ok(receipt(endpoint, answer));
+        self.panel.agree_on_all("a receipt", hashes, call, said).await
+    }
+
+    /// The canonical hashes at these heights, where a quorum gives the same.
+    pub(super) async fn canonical(
+        &self,
+        tip: Tip,
+        numbers: &[u64],
+    ) -> Result<CanonicalView, RpcError> {
+        let call = |number: &u64| BlockTag::Number(*number).block_call();
+        // A height that the node does not have yet is null: no hash, so nothing is canonical there.
+        let said =
+            |endpoint: &Endpoint, answer| Ok(block(endpoint, answer)?.map(|(_number, hash)| hash));
+        let hashes = self.panel.agree_on_all("a block's hash", numbers, call, said).await?;
+        let known = numbers.iter().zip(hashes).filter_map(|(number, hash)| Some((*number, hash?)));
+        let hashes: BTreeMap<u64, B256> = known.collect();
+        Ok(CanonicalView { head: tip.head, final_up_to: tip.final_up_to, hashes })
     }
 
     /// Sends stored bytes again, to every node. What they answer proves nothing, so it is only
     /// logged; the receipt decides.
     pub(super) async fn send_again(&self, transactions: &[(B256, Vec<u8>)]) {
-        for endpoint in &self.endpoints {
-            for chunk in transactions.chunks(BATCH_MAX) {
-                let calls: Vec<Call> = chunk
-                    .iter()
-                    .map(|(_, raw)| Call {
-                        method: "eth_sendRawTransaction",
-                        params: json!([hex::encode_prefixed(raw)]),
-                    })
-                    .collect();
-                match endpoint.batch(&calls).await {
-                    Ok(answers) => log_answers(endpoint, chunk, &answers),
-                    Err(error) => {
-                        tracing::debug!(%error, "stored transactions were not sent again");
-                        break;
-                    }
-                }
-            }
+        let mut to_each = Vec::with_capacity(self.endpoints().len());
+        for endpoint in self.endpoints() {
+            to_each.push(send_all(endpoint, transactions));
         }
-    }
-
-    /// Asks the nodes in turn, from the one that answered last, until one gives an answer that
-    /// `decode` takes. Each is asked once.
-    async fn read<T>(
-        &self,
-        calls: &[Call],
-        decode: impl Fn(&Endpoint, Vec<Answer>) -> Result<T, RpcError>,
-    ) -> Result<T, RpcError> {
-        let count = self.endpoints.len();
-        let first = self.preferred.load(Ordering::Relaxed);
-        let mut last_error = None;
-        for index in (first..first + count).map(|index| index % count) {
-            let endpoint = &self.endpoints[index];
-            let answered = endpoint.batch(calls).await;
-            match answered.and_then(|answers| decode(endpoint, answers)) {
-                Ok(value) => {
-                    self.preferred.store(index, Ordering::Relaxed);
-                    return Ok(value);
-                }
-                Err(error) => {
-                    tracing::debug!(%error, "a node was passed over");
-                    last_error = Some(error);
-                }
-            }
-        }
-        Err(last_error.unwrap_or_else(|| RpcError::Transport {
-            node: "(none)".into(),
-            cause: "no node is configured".into(),
-        }))
+        join_all(to_each).await;
     }
 }
 
-fn canonical_part(
+impl BlockTag {
+    pub(super) fn text(self) -> String {
+        match self {
+            Self::Latest => "latest".into(),
+            Self::Safe => "safe".into(),
+            Self::Finalized => "finalized".into(),
+            Self::Number(number) => format!("{number:#x}"),
+        }
+    }
+
+    fn block_call(self) -> Call {
+        Call { method: "eth_getBlockByNumber", params: json!([self.text(), false]) }
+    }
+}
+
+/// The head, and the block that the finality tag names, where one was asked for.
+fn decode_tip(
     endpoint: &Endpoint,
-    numbers: &[u64],
     mut answers: Vec<Answer>,
-) -> Result<CanonicalView, RpcError> {
-    #[derive(Deserialize)]
-    struct Block {
-        hash: String,
-    }
-    let of_blocks = answers.split_off(answers.len().min(1));
-    let head = one(endpoint, answers)?;
-    let head = quantity(&head).ok_or_else(|| endpoint.unreadable("eth_blockNumber"))?;
-    let mut hashes = BTreeMap::new();
-    for (number, answer) in numbers.iter().zip(of_blocks) {
-        let value = answer.map_err(|refusal| endpoint.refused(refusal))?;
-        // A height that the node does not have yet is null: no hash, so nothing is canonical there.
-        let block: Option<Block> = serde_json::from_value(value)
-            .map_err(|_| endpoint.unreadable("eth_getBlockByNumber"))?;
-        let Some(block) = block else { continue };
-        let hash = parse_hash(&block.hash).ok_or_else(|| endpoint.unreadable("a block's hash"))?;
-        hashes.insert(*number, hash);
-    }
-    Ok(CanonicalView { head, hashes })
+) -> Result<(u64, Option<u64>), RpcError> {
+    let tagged = answers.split_off(answers.len().min(1)).pop();
+    let head = answers.pop().ok_or_else(|| endpoint.unreadable("eth_blockNumber"))?;
+    let head = number(endpoint, head, "eth_blockNumber")?;
+    endpoint.saw_head(head);
+    let tagged = tagged.map(|answer| block(endpoint, answer)).transpose()?.flatten();
+    Ok((head, tagged.map(|(number, _)| number)))
 }
 
-fn one(endpoint: &Endpoint, mut answers: Vec<Answer>) -> Result<Value, RpcError> {
-    match answers.pop() {
-        Some(answer) => answer.map_err(|refusal| endpoint.refused(refusal)),
-        None => Err(endpoint.unreadable("no answer")),
+/// Of each account the nonce in the newest block, and at the final height where the node knows it.
+fn decode_counts(
+    endpoint: &Endpoint,
+    answers: Vec<Answer>,
+) -> Result<Vec<(u64, Option<u64>)>, RpcError> {
+    let what = "eth_getTransactionCount";
+    let mut counts = Vec::with_capacity(answers.len() / 2);
+    let mut answers = answers.into_iter();
+    while let (Some(latest), Some(at_final)) = (answers.next(), answers.next()) {
+        // Most nodes keep the state of some blocks only, and refuse what is older.
+        let at_final = number(endpoint, at_final, what).ok();
+        counts.push((number(endpoint, latest, what)?, at_final));
+    }
+    Ok(counts)
+}
+
+async fn send_all(endpoint: &Endpoint, transactions: &[(B256, Vec<u8>)]) {
+    for chunk in transactions.chunks(BATCH_MAX) {
+        let calls: Vec<Call> = chunk
+            .iter()
+            .map(|(_, raw)| Call {
+                method: "eth_sendRawTransaction",
+                params: json!([hex::encode_prefixed(raw)]),
+            })
+            .collect();
+        match endpoint.batch(&calls).await {
+            Ok(answers) => log_answers(endpoint, chunk, &answers),
+            Err(error) => {
+                tracing::debug!(%error, "stored transactions were not sent again");
+                break;
+            }
+        }
     }
 }
 
@@ -210,86 +295,6 @@ fn log_answers(endpoint: &Endpoint, sent: &[(B256, Vec<u8>)], answers: &[Answer]
     }
 }
 
-/// The parts of a receipt that are judged, as JSON-RPC has them.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RawReceipt {
-    transaction_hash: String,
-    // Null while a node shows a pending transaction: then it is not mined.
-    block_number: Option<String>,
-    block_hash: Option<String>,
-    from: String,
-    status: String,
-    logs: Vec<RawLog>,
-}
-
-#[derive(Deserialize)]
-struct RawLog {
-    address: String,
-    topics: Vec<String>,
-    data: String,
-    #[serde(default)]
-    removed: bool,
-}
-
-fn receipt(endpoint: &Endpoint, answer: Answer) -> Option<Receipt> {
-    let value = match answer {
-        Ok(Value::Null) => return None,
-        Ok(value) => value,
-        Err(refusal) => {
-            // Such as "transaction indexing is in progress".
-            tracing::debug!(node = endpoint.label(), %refusal, "no receipt could be read");
-            return None;
-        }
-    };
-    let parsed = serde_json::from_value(value).ok().and_then(from_raw);
-    if parsed.is_none() {
-        tracing::warn!(node = endpoint.label(), "a receipt could not be understood; passed over");
-    }
-    parsed
-}
-
-fn from_raw(raw: RawReceipt) -> Option<Receipt> {
-    let succeeded = match raw.status.as_str() {
-        "0x1" => true,
-        "0x0" => false,
-        _ => return None,
-    };
-    let logs = raw.logs.iter().filter(|log| !log.removed).map(log_from_raw).collect::<Option<_>>();
-    Some(Receipt {
-        tx_hash: parse_hash(&raw.transaction_hash)?,
-        block_number: quantity(&Value::String(raw.block_number?))?,
-        block_hash: parse_hash(&raw.block_hash?)?,
-        from: parse_address(&raw.from)?,
-        succeeded,
-        logs: logs?,
-    })
-}
-
-fn log_from_raw(raw: &RawLog) -> Option<Log> {
-    Some(Log {
-        address: parse_address(&raw.address)?,
-        topics: raw.topics.iter().map(|topic| parse_hash(topic)).collect::<Option<_>>()?,
-        data: hex::decode(&raw.data).ok()?,
-    })
-}
-
-fn account_text(account: Address) -> String {
-    format!("{account:#x}")
-}
-
-fn hash_text(hash: B256) -> String {
-    format!("{hash:#x}")
-}
-
-/// A quantity of up to 256 bits.
-fn wide(value: &Value) -> Option<U256> {
-    let digits = value.as_str()?.strip_prefix("0x")?;
-    (1..=64).contains(&digits.len()).then(|| U256::from_str_radix(digits, 16).ok()).flatten()
-}
-
-/// One ABI word. An empty answer is an account without code: no such token.
-fn word(value: &Value) -> Option<U256> {
-    let digits = value.as_str()?.strip_prefix("0x")?;
-    (digits.len() == 64).then(|| U256::from_str_radix(digits, 16).ok()).flatten()
-}
+#[cfg(test)]
+#[path = "nodes_test.rs"]
+mod tests;

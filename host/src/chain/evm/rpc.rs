@@ -4,10 +4,11 @@
 //! scheme, host and port only.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use reqwest::{Client, redirect};
+use futures_util::future::try_join_all;
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::{Client, StatusCode, redirect};
 use rustls::{ClientConfig, RootCertStore};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -19,8 +20,17 @@ const RESPONSE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Calls in one HTTP request. Providers bound it; 100 is the least bound that is common.
 pub(super) const BATCH_MAX: usize = 100;
 
+/// Calls to a node that takes no batches, at once.
+const SINGLES_AT_ONCE: usize = 8;
+
 /// What is kept of a text that a node sent.
 const MESSAGE_CHARS_MAX: usize = 500;
+
+/// How long a node is left alone that says neither when it takes calls again nor how often.
+const RATE_LIMIT_WAIT: Duration = Duration::from_secs(1);
+
+/// The longest wait that a node can order: a provider that counts by the day says hours.
+const RATE_LIMIT_WAIT_MAX: Duration = Duration::from_secs(300);
 
 /// Why a node gave no usable answer.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -35,6 +45,12 @@ pub enum RpcError {
     /// The node serves another network; nothing that it says counts.
     #[error("node {node} is on chain {found}, not {expected}")]
     WrongChain { node: String, expected: u64, found: u64 },
+    /// The node takes no more calls for now. It did not act on this one.
+    #[error("node {node} takes no calls for {} ms more: its rate limit", wait.as_millis())]
+    RateLimited { node: String, wait: Duration },
+    /// Too few nodes gave an answer, or the same one.
+    #[error("{agreed} of the {needed} nodes that must agree gave {what}: {causes}")]
+    NoQuorum { what: &'static str, agreed: usize, needed: usize, causes: String },
 }
 
 /// A node's error answer. Codes do not discriminate, so the text is kept.
@@ -54,16 +70,12 @@ pub(super) struct Call {
 
 pub(super) type Answer = Result<Value, NodeRefusal>;
 
-/// One node, as the operator configured it.
+/// The way to one node, as the operator configured it. It knows nothing of the node's health.
 #[derive(Debug)]
-pub(super) struct Endpoint {
+pub(super) struct Wire {
     url: Url,
     label: String,
     client: Client,
-    chain_id: u64,
-    /// Whether the node's chain id was compared since the last transport error: behind one name
-    /// there may be another node after it.
-    chain_checked: AtomicBool,
 }
 
 #[derive(Deserialize)]
@@ -79,60 +91,50 @@ fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<V
     Value::deserialize(deserializer).map(Some)
 }
 
-impl Endpoint {
-    pub(super) fn new(url: Url, client: Client, chain_id: u64) -> Self {
-        let host = url.host_str().unwrap_or("?");
-        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-        let label = format!("{}://{host}{port}", url.scheme());
-        Self { url, label, client, chain_id, chain_checked: AtomicBool::new(false) }
+impl Wire {
+    pub(super) fn new(url: Url, client: Client) -> Self {
+        let label = label(&url);
+        Self { url, label, client }
     }
 
     pub(super) fn label(&self) -> &str {
         &self.label
     }
 
+    /// Tells this one from another node at the same host and port.
+    pub(super) fn number(&mut self, number: usize) {
+        self.label = format!("{} ({number})", self.label);
+    }
+
     /// One answer a call, in the order of the calls. At most [`BATCH_MAX`] calls.
-    pub(super) async fn batch(&self, calls: &[Call]) -> Result<Vec<Answer>, RpcError> {
-        self.check_chain().await?;
-        self.exchange(calls).await
+    pub(super) async fn exchange(&self, calls: &[Call]) -> Result<Vec<Answer>, RpcError> {
+        let answers = match calls {
+            [] => return Ok(Vec::new()),
+            [call] => vec![self.single(call).await?],
+            calls => self.many(calls).await?,
+        };
+        // With some calls of a batch not answered, the whole of it is asked again later.
+        let refusals = answers.iter().filter_map(|answer| answer.as_ref().err());
+        if refusals.into_iter().any(NodeRefusal::is_rate_limit) {
+            return Err(self.rate_limited(RATE_LIMIT_WAIT));
+        }
+        Ok(answers)
     }
 
     pub(super) fn unreadable(&self, what: &str) -> RpcError {
-        RpcError::Transport { node: self.label.clone(), cause: format!("unreadable: {what}") }
+        self.away(&format!("unreadable: {what}"))
+    }
+
+    pub(super) fn away(&self, cause: &str) -> RpcError {
+        RpcError::Transport { node: self.label.clone(), cause: cause.to_owned() }
+    }
+
+    pub(super) fn rate_limited(&self, wait: Duration) -> RpcError {
+        RpcError::RateLimited { node: self.label.clone(), wait }
     }
 
     pub(super) fn refused(&self, refusal: NodeRefusal) -> RpcError {
         RpcError::Refused { node: self.label.clone(), refusal }
-    }
-
-    async fn check_chain(&self) -> Result<(), RpcError> {
-        if self.chain_checked.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        let call = Call { method: "eth_chainId", params: json!([]) };
-        let found = match self.exchange(&[call]).await?.pop() {
-            Some(Ok(value)) => quantity(&value).ok_or_else(|| self.unreadable("eth_chainId"))?,
-            Some(Err(refusal)) => return Err(self.refused(refusal)),
-            None => return Err(self.unreadable("eth_chainId")),
-        };
-        if found != self.chain_id {
-            let node = self.label.clone();
-            return Err(RpcError::WrongChain { node, expected: self.chain_id, found });
-        }
-        self.chain_checked.store(true, Ordering::Release);
-        Ok(())
-    }
-
-    async fn exchange(&self, calls: &[Call]) -> Result<Vec<Answer>, RpcError> {
-        let answered = match calls {
-            [] => return Ok(Vec::new()),
-            [call] => self.single(call).await.map(|answer| vec![answer]),
-            calls => self.many(calls).await,
-        };
-        if matches!(answered, Err(RpcError::Transport { .. })) {
-            self.chain_checked.store(false, Ordering::Release);
-        }
-        answered
     }
 
     async fn single(&self, call: &Call) -> Result<Answer, RpcError> {
@@ -146,6 +148,10 @@ impl Endpoint {
         let body = calls.iter().enumerate().map(|(id, call)| request(id, call)).collect();
         let bytes = self.post(&Value::Array(body)).await?;
         let Ok(replies) = serde_json::from_slice::<Vec<Reply>>(&bytes) else {
+            let refusal = serde_json::from_slice::<Reply>(&bytes).ok().and_then(|one| one.error);
+            if refusal.is_some_and(|refusal| refusal.is_rate_limit()) {
+                return Err(self.rate_limited(RATE_LIMIT_WAIT));
+            }
             // Some nodes take no batches, or smaller ones, and answer with one error.
             return self.one_by_one(calls).await;
         };
@@ -165,8 +171,12 @@ impl Endpoint {
 
     async fn one_by_one(&self, calls: &[Call]) -> Result<Vec<Answer>, RpcError> {
         let mut answers = Vec::with_capacity(calls.len());
-        for call in calls {
-            answers.push(self.single(call).await?);
+        for some in calls.chunks(SINGLES_AT_ONCE) {
+            let mut asked = Vec::with_capacity(some.len());
+            for call in some {
+                asked.push(self.single(call));
+            }
+            answers.extend(try_join_all(asked).await?);
         }
         Ok(answers)
     }
@@ -190,9 +200,16 @@ impl Endpoint {
         let mut response =
             self.client.post(self.url.clone()).json(body).send().await.map_err(transport)?;
         let status = response.status();
+        let told_to_wait = retry_after(response.headers(), SystemTime::now());
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            return Err(self.rate_limited(told_to_wait.unwrap_or(RATE_LIMIT_WAIT)));
+        }
+        // Unavailable, and it says until when: as good as a limit.
+        if let (StatusCode::SERVICE_UNAVAILABLE, Some(wait)) = (status, told_to_wait) {
+            return Err(self.rate_limited(wait));
+        }
         if !status.is_success() {
-            let cause = format!("HTTP status {}", status.as_u16());
-            return Err(RpcError::Transport { node: self.label.clone(), cause });
+            return Err(self.away(&format!("HTTP status {}", status.as_u16())));
         }
         let mut bytes = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(transport)? {
@@ -203,6 +220,47 @@ impl Endpoint {
         }
         Ok(bytes)
     }
+}
+
+/// Scheme, host and port: what may be shown of a URL.
+pub(super) fn label(url: &Url) -> String {
+    let host = url.host_str().unwrap_or("?");
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}://{host}{port}", url.scheme())
+}
+
+impl NodeRefusal {
+    /// Whether the node refused because it was asked too often. Codes do not discriminate (-32005
+    /// is a gas limit to some), and a reverted call may quote any text.
+    fn is_rate_limit(&self) -> bool {
+        const TEXTS: [&str; 8] = [
+            "rate limit",
+            "rate-limit",
+            "ratelimit",
+            "too many requests",
+            "request limit",
+            "requests per second",
+            "compute units per second",
+            "exceeded its throughput",
+        ];
+        let text = self.message.to_ascii_lowercase();
+        self.code == 429
+            || !text.contains("revert") && TEXTS.iter().any(|known| text.contains(known))
+    }
+}
+
+/// What the header `Retry-After` says, in seconds or as a date. At least a little, so that nobody
+/// is asked again at once, and bounded.
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match text.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let at = chrono::DateTime::parse_from_rfc2822(text).ok()?;
+            SystemTime::from(at).duration_since(now).unwrap_or_default()
+        }
+    };
+    Some(wait.clamp(Duration::from_millis(100), RATE_LIMIT_WAIT_MAX))
 }
 
 fn request(id: usize, call: &Call) -> Value {
@@ -225,25 +283,34 @@ pub(super) fn quantity(value: &Value) -> Option<u64> {
     u64::from_str_radix(value.as_str()?.strip_prefix("0x")?, 16).ok()
 }
 
-/// The HTTP client for a network's nodes.
+/// TLS as all that is asked of nodes uses it. `roots`: whether the system's root certificates are
+/// needed at all.
 ///
 /// # Errors
 /// TLS cannot be set up. The text says why.
-pub(super) fn client(urls: &[Url], timeout: Duration) -> Result<Client, String> {
-    let mut roots = RootCertStore::empty();
-    if urls.iter().any(|url| url.scheme() == "https") {
+pub(super) fn tls(roots: bool) -> Result<ClientConfig, String> {
+    let mut known = RootCertStore::empty();
+    if roots {
         let found = rustls_native_certs::load_native_certs();
-        let (added, _) = roots.add_parsable_certificates(found.certs);
+        let (added, _) = known.add_parsable_certificates(found.certs);
         if added == 0 {
             return Err("this system has no root certificates, so no https node can be read".into());
         }
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = ClientConfig::builder_with_provider(provider)
+    Ok(ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(known)
+        .with_no_client_auth())
+}
+
+/// The HTTP client for a network's nodes.
+///
+/// # Errors
+/// TLS cannot be set up. The text says why.
+pub(super) fn client(urls: &[Url], timeout: Duration) -> Result<Client, String> {
+    let tls = tls(urls.iter().any(|url| url.scheme() == "https"))?;
     Client::builder()
         .tls_backend_preconfigured(tls)
         .timeout(timeout)

@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
+use super::super::endpoint::Endpoint;
 use super::super::fake_node::{FakeNode, Manner, unknown};
+use super::super::health::Standing;
 use super::*;
 
 fn endpoint(url: &str) -> Endpoint {
@@ -50,16 +52,39 @@ async fn a_nodes_own_error_is_an_answer_with_its_text_kept_and_bounded() {
     assert_eq!(refusal.message.len(), MESSAGE_CHARS_MAX);
 }
 
-#[tokio::test]
-async fn a_node_of_another_chain_is_never_asked_anything_else() {
-    let node = FakeNode::start(|_, _| Ok(json!("0x5"))).await;
-    let error = endpoint(&node.url).batch(&calls(1)).await.unwrap_err();
-    assert!(matches!(error, RpcError::WrongChain { expected: 1, found: 5, .. }), "{error:?}");
-    assert_eq!(node.count("echo"), 0);
+/// Asks until the node is not left alone any more.
+async fn ask(endpoint: &Endpoint, calls: &[Call]) -> Result<Vec<Answer>, RpcError> {
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        let answered = endpoint.batch(calls).await;
+        let left_alone = match &answered {
+            Err(RpcError::Transport { cause, .. }) => cause.starts_with("out of use"),
+            Err(RpcError::RateLimited { .. }) => endpoint.standing() == Standing::RateLimited,
+            _ => false,
+        };
+        if !left_alone {
+            return answered;
+        }
+        assert!(std::time::Instant::now() < deadline, "{answered:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 #[tokio::test]
-async fn the_chain_id_is_checked_once_and_again_after_the_connection_failed() {
+async fn a_node_of_another_chain_is_never_asked_anything_else() {
+    let node = FakeNode::start(|_, _| Ok(json!("0x5"))).await;
+    let endpoint = endpoint(&node.url);
+    for _ in 0..2 {
+        let error = endpoint.batch(&calls(1)).await.unwrap_err();
+        assert!(matches!(error, RpcError::WrongChain { expected: 1, found: 5, .. }), "{error:?}");
+    }
+    assert_eq!(node.count("echo"), 0);
+    assert_eq!(node.count("eth_chainId"), 1, "and left alone for a while");
+    assert_eq!(endpoint.standing(), Standing::WrongChain);
+}
+
+#[tokio::test]
+async fn the_chain_id_is_checked_once_and_again_after_the_connection_failed_and_after_a_while() {
     let node = echo_node().await;
     let endpoint = endpoint(&node.url);
     for _ in 0..3 {
@@ -68,18 +93,99 @@ async fn the_chain_id_is_checked_once_and_again_after_the_connection_failed() {
     assert_eq!(node.count("eth_chainId"), 1);
     node.behave(Manner::Status(502));
     assert!(endpoint.batch(&calls(2)).await.is_err());
+    assert_eq!(endpoint.standing(), Standing::Away);
     node.behave(Manner::Proper);
+    ask(&endpoint, &calls(2)).await.unwrap();
+    assert_eq!((node.count("eth_chainId"), endpoint.standing()), (2, Standing::Up));
+    endpoint.forget_chain_check();
     endpoint.batch(&calls(2)).await.unwrap();
-    assert_eq!(node.count("eth_chainId"), 2);
+    assert_eq!(node.count("eth_chainId"), 3, "a balancer changes nodes without an error");
+}
+
+#[tokio::test]
+async fn a_node_that_was_put_behind_the_name_of_another_is_found_out_within_its_time() {
+    let chain = Arc::new(std::sync::atomic::AtomicU64::new(1));
+    let of_node = Arc::clone(&chain);
+    let node = FakeNode::start(move |method, params| match method {
+        "eth_chainId" => {
+            Ok(json!(format!("{:#x}", of_node.load(std::sync::atomic::Ordering::SeqCst))))
+        }
+        _ => Ok(params[0].clone()),
+    })
+    .await;
+    let endpoint = endpoint(&node.url);
+    endpoint.batch(&calls(1)).await.unwrap();
+    chain.store(5, std::sync::atomic::Ordering::SeqCst);
+    endpoint.forget_chain_check();
+    let error = endpoint.batch(&calls(1)).await.unwrap_err();
+    assert!(matches!(error, RpcError::WrongChain { found: 5, .. }), "{error:?}");
+    assert_eq!(node.count("echo"), 1);
+}
+
+#[tokio::test]
+async fn what_a_node_refuses_says_nothing_about_its_health() {
+    let node = FakeNode::start(|_, _| Err((-32_000, "nonce too low".into()))).await;
+    let endpoint = endpoint(&node.url);
+    for _ in 0..50 {
+        assert!(endpoint.batch(&calls(1)).await.unwrap()[0].is_err());
+    }
+    assert_eq!(endpoint.standing(), Standing::Up);
+}
+
+#[tokio::test]
+async fn a_rate_limit_is_recognised_however_it_is_said_and_the_node_is_not_asked_meanwhile() {
+    let limit: Arc<std::sync::Mutex<(i64, String)>> = Arc::default();
+    let of_node = Arc::clone(&limit);
+    let node = FakeNode::start(move |_, _| Err(of_node.lock().unwrap().clone())).await;
+    let one = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32005,"message":"rate limit"}}"#;
+    let answers = [
+        (Manner::Status(429), 0, ""),
+        (Manner::Raw(one.into()), 0, ""),
+        (Manner::Proper, 429, "slow down"),
+        (Manner::Proper, -32_005, "daily request limit exceeded"),
+        (Manner::Proper, -32_000, "Too Many Requests"),
+    ];
+    for (manner, code, text) in answers {
+        node.behave(manner);
+        *limit.lock().unwrap() = (code, text.into());
+        let endpoint = endpoint(&node.url);
+        let error = endpoint.batch(&calls(2)).await.unwrap_err();
+        assert!(matches!(error, RpcError::RateLimited { .. }), "{text}: {error:?}");
+        assert_eq!(endpoint.standing(), Standing::RateLimited);
+        let asked = node.calls.lock().unwrap().len();
+        assert!(endpoint.batch(&calls(2)).await.is_err());
+        assert_eq!(node.calls.lock().unwrap().len(), asked, "{text}");
+    }
+    node.behave(Manner::Proper);
+    for text in ["execution reverted: rate limit exceeded", "gas limit exceeded", "limit"] {
+        *limit.lock().unwrap() = (-32_005, text.into());
+        assert!(endpoint(&node.url).batch(&calls(2)).await.unwrap()[0].is_err(), "{text}");
+    }
+}
+
+#[test]
+fn the_wait_that_a_node_orders_is_read_and_bounded() {
+    let wait = |text: &str| {
+        let mut headers = HeaderMap::new();
+        headers.insert(RETRY_AFTER, text.parse().unwrap());
+        let now = SystemTime::from(
+            chrono::DateTime::parse_from_rfc2822("Wed, 21 Oct 2015 07:28:00 GMT").unwrap(),
+        );
+        retry_after(&headers, now)
+    };
+    assert_eq!(wait("7"), Some(Duration::from_secs(7)));
+    assert_eq!(wait("0"), Some(Duration::from_millis(100)));
+    assert_eq!(wait("99999999"), Some(RATE_LIMIT_WAIT_MAX));
+    assert_eq!(wait("Wed, 21 Oct 2015 07:28:20 GMT"), Some(Duration::from_secs(20)));
+    assert_eq!(wait("Wed, 21 Oct 2015 07:00:00 GMT"), Some(Duration::from_millis(100)));
+    assert_eq!(wait("soon"), None);
 }
 
 #[tokio::test]
 async fn everything_that_is_no_answer_is_a_transport_error() {
     let node = echo_node().await;
-    let endpoint = endpoint(&node.url);
-    endpoint.batch(&calls(1)).await.unwrap();
+    let to_node = || endpoint(&node.url);
     let manners = [
-        Manner::Status(429),
         Manner::Status(500),
         Manner::Status(302),
         Manner::Silent,
@@ -94,8 +200,8 @@ async fn everything_that_is_no_answer_is_a_transport_error() {
         Manner::Raw("x".repeat(RESPONSE_BYTES_MAX + 1)),
     ];
     for manner in manners {
-        node.behave(manner.clone());
-        let error = endpoint.batch(&calls(2)).await.unwrap_err();
+        node.behave(manner);
+        let error = to_node().batch(&calls(2)).await.unwrap_err();
         assert!(matches!(error, RpcError::Transport { .. }), "{error:?}");
     }
 }

@@ -39,6 +39,7 @@ pub(super) mod rule {
     pub(in crate::chain) const BALANCE_ASSET: &str = "balance.asset";
     pub(in crate::chain) const EVENT: &str = "event.live";
     pub(in crate::chain) const NODE_CHAIN: &str = "node.chain-id";
+    pub(in crate::chain) const NODE_RATE_LIMIT: &str = "node.rate-limit";
 }
 
 /// Whether another account might do what this one waits with.

@@ -50,7 +50,10 @@ impl From<RpcError> for SignError {
             RpcError::WrongChain { .. } => {
                 Self::Wait { rule: rule::NODE_CHAIN, reason: error.to_string() }
             }
-            RpcError::Transport { .. } | RpcError::Refused { .. } => {
+            RpcError::RateLimited { .. } => {
+                Self::Wait { rule: rule::NODE_RATE_LIMIT, reason: error.to_string() }
+            }
+            RpcError::Transport { .. } | RpcError::Refused { .. } | RpcError::NoQuorum { .. } => {
                 Self::Unavailable(error.to_string())
             }
         }
@@ -143,7 +146,7 @@ impl EvmChain {
             return signed;
         }
         // As far as this host has heard. It may have been mined since.
-        let mined = self.nodes.transaction_count(account.address()).await?;
+        let mined = self.nodes.mined_count(account.address()).await?;
         if mined <= account.mined() {
             return signed;
         }

@@ -12,7 +12,8 @@ use chrono::Utc;
 use tokio::sync::Mutex;
 
 use super::super::{
-    AccountConfig, Asset, Chains, FeeCaps, NetworkConfig, Passphrase, Spread, create_keystore,
+    AccountConfig, Asset, Chains, FeeCaps, Finality, NetworkConfig, Passphrase, Spread,
+    create_keystore,
 };
 use super::EvmChain;
 use super::convert::stored_address;
@@ -90,6 +91,9 @@ pub(super) fn config(
     NetworkConfig {
         network: network.parse().unwrap(),
         rpc_urls: urls.iter().map(|url| url.parse().unwrap()).collect(),
+        ws_urls: Vec::new(),
+        quorum: None,
+        finality: Finality::Depth,
         depth: 3,
         assets: BTreeMap::from([
             ("ETH".into(), Asset::Native { decimals: 18 }),

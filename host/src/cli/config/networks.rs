@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::chain::Spread;
+use crate::chain::{Finality, Spread};
 use crate::domain::{BigUint, Network};
 
 use super::reader::Section;
@@ -16,7 +16,13 @@ pub struct NetworkConfig {
     pub id: Network,
     /// At least one. They often hold a provider's key.
     pub rpc_urls: Vec<Redacted>,
-    /// So many blocks make a payment final; the block that holds it is the first.
+    /// `ws` and `wss`, for new heads. They often hold a key too.
+    pub ws_urls: Vec<Redacted>,
+    /// How many of the nodes must say the same; none means more than half.
+    pub quorum: Option<u64>,
+    pub finality: Finality,
+    /// With the finality `depth`: so many blocks make a payment final; the block that holds it is
+    /// the first.
     pub depth: u64,
     /// Those that pay. At least one.
     pub accounts: Vec<AccountConfig>,
@@ -90,8 +96,12 @@ fn read_network(mut section: Section<'_>) -> Option<NetworkConfig> {
     if !had_id {
         section.missing::<()>("id", "id = \"eip155:1\"");
     }
-    let rpc_urls = read_rpc_urls(&mut section);
-    let depth = section.integer("depth", DEPTH, 1..=100_000);
+    let rpc_urls = read_urls(&mut section, "rpc_urls", "rpc_urls_file", ["http", "https"])
+        .or_else(|| section.missing("rpc_urls", "rpc_urls = [\"https://rpc.example\"]"));
+    let ws_urls = read_urls(&mut section, "ws_urls", "ws_urls_file", ["ws", "wss"]);
+    let nodes = rpc_urls.as_ref().map_or(0, Vec::len) as u64;
+    let quorum = read_quorum(&mut section, nodes);
+    let (finality, depth) = read_finality(&mut section);
     let accounts = read_accounts(&mut section);
     let spread = section.parsed("spread", |text| match text {
         "even" => Ok(Spread::Even),
@@ -118,6 +128,9 @@ fn read_network(mut section: Section<'_>) -> Option<NetworkConfig> {
     Some(NetworkConfig {
         id: id?,
         rpc_urls: rpc_urls?,
+        ws_urls: ws_urls.unwrap_or_default(),
+        quorum,
+        finality,
         depth,
         accounts: accounts?,
         spread: spread.unwrap_or_default(),
@@ -133,34 +146,59 @@ fn read_network(mut section: Section<'_>) -> Option<NetworkConfig> {
     })
 }
 
-/// `rpc_urls`, or `rpc_urls_file` with one on each line, for providers whose key is in the URL.
-fn read_rpc_urls(section: &mut Section<'_>) -> Option<Vec<Redacted>> {
+/// `rpc_urls`, or `rpc_urls_file` with one on each line, for providers whose key is in the URL;
+/// and so with `ws_urls`. None where there is none.
+fn read_urls(
+    section: &mut Section<'_>,
+    name: &'static str,
+    file: &'static str,
+    schemes: [&'static str; 2],
+) -> Option<Vec<Redacted>> {
     let check = |text: &str| match url::Url::parse(text) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
+        Ok(url) if schemes.contains(&url.scheme()) && url.has_host() => {
             Ok(Redacted::new(text.to_owned()))
         }
         // The text is not repeated: it may hold a key.
-        Ok(_) | Err(_) => Err("is no http or https URL: correct it".to_owned()),
+        Ok(_) | Err(_) => Err(format!("is no {} or {} URL: correct it", schemes[0], schemes[1])),
     };
-    let both = section.has("rpc_urls") && section.has("rpc_urls_file");
-    let listed = section.list("rpc_urls", check);
-    let in_file = section.secret_file("rpc_urls_file");
+    let both = section.has(name) && section.has(file);
+    let listed = section.list(name, check);
+    let in_file = section.secret_file(file);
     if both {
-        section.error("rpc_urls", "is given beside rpc_urls_file: keep one of them");
+        section.error(name, format!("is given beside {file}: keep one of them"));
     }
     let from_file = in_file.map(|text| {
         let lines = text.reveal().lines().map(str::trim).filter(|line| !line.is_empty());
         let urls: Result<Vec<_>, _> = lines.map(check).collect();
         urls.unwrap_or_else(|message| {
-            section.error("rpc_urls_file", format!("a line of the file {message}"));
+            section.error(file, format!("a line of the file {message}"));
             Vec::new()
         })
     });
-    let urls = listed.or(from_file);
-    if urls.as_ref().is_none_or(Vec::is_empty) {
-        return section.missing("rpc_urls", "rpc_urls = [\"https://rpc.example\"]");
+    listed.or(from_file).filter(|urls| !urls.is_empty())
+}
+
+fn read_quorum(section: &mut Section<'_>, nodes: u64) -> Option<u64> {
+    if !section.has("quorum") {
+        let _ = section.take("quorum");
+        return None;
     }
-    urls
+    Some(section.integer("quorum", 1, 1..=nodes.max(1)))
+}
+
+fn read_finality(section: &mut Section<'_>) -> (Finality, u64) {
+    let finality = section.parsed("finality", |text| {
+        let known = [Finality::Depth, Finality::Safe, Finality::Finalized];
+        let named = known.into_iter().find(|finality| finality.name() == text);
+        named.ok_or_else(|| {
+            format!("{text:?} is no finality: write \"depth\", \"safe\" or \"finalized\"")
+        })
+    });
+    let finality = finality.unwrap_or_default();
+    if section.has("depth") && finality != Finality::Depth {
+        section.error("depth", "belongs to finality = \"depth\" only: remove one of them");
+    }
+    (finality, section.integer("depth", DEPTH, 1..=100_000))
 }
 
 /// `[[networks.accounts]]`, or the keys of a single one in the network itself.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::api::Role;
+use crate::chain::Finality;
 
 struct Folder {
     dir: tempfile::TempDir,
@@ -80,7 +81,10 @@ failed = []
 
 [[networks]]
 id = "eip155:1"
-rpc_urls = ["https://rpc.example/hunter2"]
+rpc_urls = ["https://rpc.example/hunter2", "https://node.example"]
+ws_urls = ["wss://rpc.example/hunter2"]
+quorum = 1
+finality = "depth"
 depth = 20
 keystore = "key.json"
 passphrase_file = "pass"
@@ -143,6 +147,7 @@ fn a_full_configuration_is_read() {
     assert!(config.flow.event_types(crate::domain::WithdrawalStatus::Failed).is_empty());
     let network = &config.networks[0];
     assert_eq!(network.accounts[0].passphrase.reveal(), "hunter2");
+    assert_eq!((network.quorum, network.finality), (Some(1), Finality::Depth));
     assert_eq!(network.assets["ETH"].kind, AssetKind::Native);
     assert!(matches!(network.assets["USDC"].kind, AssetKind::Erc20 { .. }));
     assert!(matches!(&config.broker, BrokerConfig::Nats { stream, .. } if stream == "PAYOUTS"));
@@ -223,6 +228,11 @@ fn each_wrong_value_is_an_error_that_names_its_key() {
         ("rpc_urls = [\"http://h\"]", "rpc_urls = []", "networks[0].rpc_urls"),
         ("rpc_urls = [\"http://h\"]", "rpc_urls = [\"ftp://h\"]", "networks[0].rpc_urls[0]"),
         ("rpc_urls = [\"http://h\"]", "rpc_urls = [1]", "networks[0].rpc_urls[0]"),
+        ("keystore = ", "ws_urls = [\"http://h\"]\nkeystore = ", "networks[0].ws_urls[0]"),
+        ("keystore = ", "quorum = 2\nkeystore = ", "networks[0].quorum"),
+        ("keystore = ", "quorum = 0\nkeystore = ", "networks[0].quorum"),
+        ("keystore = ", "finality = \"soon\"\nkeystore = ", "networks[0].finality"),
+        ("keystore = ", "finality = \"safe\"\ndepth = 3\nkeystore = ", "networks[0].depth"),
         ("keystore = \"key.json\"", "keystore = \"none\"", "networks[0].keystore"),
         ("keystore = \"key.json\"", "", "networks[0].keystore"),
         ("keystore = \"key.json\"", "spread = \"all\"", "networks[0].spread"),

@@ -20,7 +20,7 @@ use super::host_plugins::PluginsPlan;
 use super::logging::start_logging;
 use super::output::print;
 use crate::api;
-use crate::chain::{AccountConfig, Asset, FeeCaps, NetworkConfig, Spread};
+use crate::chain::{AccountConfig, Asset, FeeCaps, Finality, NetworkConfig, Spread};
 use crate::domain::Flow;
 use crate::jobs::Retention;
 use crate::sandbox::{self, StandIns, StandInsOptions};
@@ -123,6 +123,9 @@ fn network(identity: &Identity, stand_ins: &StandIns) -> Result<NetworkConfig, C
             .parse()
             .map_err(|e: crate::domain::NameError| wrong(e.to_string()))?,
         rpc_urls: vec![stand_ins.node_url.parse().map_err(|_| wrong("its URL is none".into()))?],
+        ws_urls: Vec::new(),
+        quorum: None,
+        finality: Finality::Depth,
         depth: DEPTH,
         assets: BTreeMap::from([
             (sandbox::ASSET_NATIVE.to_owned(), Asset::Native { decimals: 18 }),
