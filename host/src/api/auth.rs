@@ -29,10 +29,13 @@ pub enum Role {
     Operate,
     /// Deploy releases of plugins, and roll them back.
     Deploy,
+    /// Approve withdrawals that the policies hold, and reject them.
+    Approve,
 }
 
 impl Role {
-    pub const ALL: [Self; 4] = [Self::Submit, Self::Read, Self::Operate, Self::Deploy];
+    pub const ALL: [Self; 5] =
+        [Self::Submit, Self::Read, Self::Operate, Self::Deploy, Self::Approve];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -41,6 +44,7 @@ impl Role {
             Self::Read => "read",
             Self::Operate => "operate",
             Self::Deploy => "deploy",
+            Self::Approve => "approve",
         }
     }
 }
@@ -53,7 +57,7 @@ impl fmt::Display for Role {
 
 /// The text names no role.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no role; the roles are submit, read, operate and deploy")]
+#[error("{0:?} is no role; the roles are submit, read, operate, deploy and approve")]
 pub struct UnknownRole(String);
 
 impl FromStr for Role {
@@ -111,6 +115,12 @@ impl Tokens {
     #[must_use]
     pub fn as_slice(&self) -> &[Token] {
         &self.0
+    }
+
+    /// The caller of this name.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<&Token> {
+        self.0.iter().find(|token| token.name == name)
     }
 
     fn find(&self, presented: &str) -> Option<&Token> {

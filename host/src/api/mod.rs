@@ -7,12 +7,14 @@
 
 mod accounts;
 mod answer;
+mod approvals;
 mod auth;
 mod back_pressure;
 mod body;
 mod breakers;
 mod chain_judge;
 mod events;
+mod freezes;
 mod guard;
 mod health;
 mod idempotency;

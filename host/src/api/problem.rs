@@ -34,6 +34,8 @@ pub enum ProblemKind {
     EventKeyTaken,
     ReleasesNotFromStore,
     ReleaseConflict,
+    WithdrawalNotApprovable,
+    WithdrawalSigned,
     Internal,
     Unavailable,
     Overloaded,
@@ -41,7 +43,7 @@ pub enum ProblemKind {
 }
 
 impl ProblemKind {
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::InvalidJson,
         Self::InvalidQuery,
         Self::InvalidFields,
@@ -63,6 +65,8 @@ impl ProblemKind {
         Self::EventKeyTaken,
         Self::ReleasesNotFromStore,
         Self::ReleaseConflict,
+        Self::WithdrawalNotApprovable,
+        Self::WithdrawalSigned,
         Self::Internal,
         Self::Unavailable,
         Self::Overloaded,
@@ -87,7 +91,9 @@ impl ProblemKind {
             | Self::WithdrawalNotCancellable
             | Self::EventKeyTaken
             | Self::ReleasesNotFromStore
-            | Self::ReleaseConflict => StatusCode::CONFLICT,
+            | Self::ReleaseConflict
+            | Self::WithdrawalNotApprovable
+            | Self::WithdrawalSigned => StatusCode::CONFLICT,
             Self::BacklogTooOld => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -124,6 +130,8 @@ impl ProblemKind {
             Self::EventKeyTaken => "event-key-taken",
             Self::ReleasesNotFromStore => "releases-not-from-store",
             Self::ReleaseConflict => "release-conflict",
+            Self::WithdrawalNotApprovable => "withdrawal-not-approvable",
+            Self::WithdrawalSigned => "withdrawal-signed",
             Self::Internal => "internal-error",
             Self::Unavailable => "unavailable",
             Self::Overloaded => "overloaded",
@@ -154,6 +162,8 @@ impl ProblemKind {
             Self::EventKeyTaken => "An event's idempotency key is in the outbox already",
             Self::ReleasesNotFromStore => "The hosts take their plugins from folders",
             Self::ReleaseConflict => "The release is not in a state for this",
+            Self::WithdrawalNotApprovable => "The withdrawal takes no approval",
+            Self::WithdrawalSigned => "Something is signed for the withdrawal",
             Self::BacklogTooOld => "Too much is waiting for too long",
             Self::Internal => "Something is wrong inside the host",
             Self::Unavailable => "The host cannot do this now",

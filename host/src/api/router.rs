@@ -8,12 +8,14 @@ use axum::routing::{MethodRouter, get, post, put};
 use http::Method;
 
 use super::accounts::{freeze_account, get_account, list_accounts, unfreeze_account};
+use super::approvals::{approve_withdrawal, list_approvals, list_decisions, reject_withdrawal};
 use super::auth::{Access, Role, require};
 use super::breakers::{close_breaker, list_breakers, open_breaker};
 use super::events::{
     accept_events, cancel_event, get_event, list_events, list_failures, replay_event,
     replay_events, skip_event,
 };
+use super::freezes::{lift_freeze, list_freezes, set_freeze};
 use super::guard::{answer_other_method, answer_unknown_path, around};
 use super::health::{get_health, get_readiness};
 use super::metrics::get_metrics;
@@ -40,7 +42,7 @@ pub(super) struct Route {
 #[rustfmt::skip]
 pub(super) fn routes() -> Vec<Route> {
     use Access::{Needs, Open};
-    use Role::{Deploy, Operate, Read, Submit};
+    use Role::{Approve, Deploy, Operate, Read, Submit};
     const GET: Method = Method::GET;
     const POST: Method = Method::POST;
     const PUT: Method = Method::PUT;
@@ -55,6 +57,13 @@ pub(super) fn routes() -> Vec<Route> {
         route(GET,  "/v1/accounts/{network}/{address}", Needs(Read), get(get_account)),
         route(POST, "/v1/accounts/{network}/{address}/freeze", Needs(Operate), post(freeze_account)),
         route(POST, "/v1/accounts/{network}/{address}/unfreeze", Needs(Operate), post(unfreeze_account)),
+        route(POST, "/v1/withdrawals/{id}/approve",  Needs(Approve), post(approve_withdrawal)),
+        route(POST, "/v1/withdrawals/{id}/reject",   Needs(Approve), post(reject_withdrawal)),
+        route(GET,  "/v1/withdrawals/{id}/decisions", Needs(Read),   get(list_decisions)),
+        route(GET,  "/v1/approvals",                 Needs(Read),    get(list_approvals)),
+        route(GET,  "/v1/freezes",                   Needs(Read),    get(list_freezes)),
+        route(POST, "/v1/freezes",                   Needs(Operate), post(set_freeze)),
+        route(POST, "/v1/freezes/{id}/lift",         Needs(Operate), post(lift_freeze)),
         route(POST, "/v1/events",                    Needs(Submit),  post(accept_events)),
         route(GET,  "/v1/events",                    Needs(Read),    get(list_events)),
         route(GET,  "/v1/events/{id}",               Needs(Read),    get(get_event)),

@@ -10,7 +10,7 @@ use crate::domain::Flow;
 use crate::plugin::Registry;
 use crate::store::{
     AcceptStore, ApprovalStore, Backlog, BacklogStore, BlameStore, BreakerStore, ControlStore,
-    LimitStore, OperateStore, ReleaseStore, RepairStore,
+    LimitStore, OperateStore, PolicyStore, ReleaseStore, RepairStore,
 };
 
 use super::auth::Tokens;
@@ -38,6 +38,7 @@ pub struct Api {
     pub releases_rule: ReleaseRule,
     pub blame: Arc<dyn BlameStore>,
     pub approvals: Arc<dyn ApprovalStore>,
+    pub policies: Arc<dyn PolicyStore>,
     pub ordered: Arc<dyn OrderedRoutes>,
     pub chains: Arc<Chains>,
     pub judge: Arc<dyn WithdrawalJudge>,

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::domain::{EventId, EventState, OutboxEvent, Timestamp, Withdrawal};
-use crate::store::{EventHistory, HistoryEntry};
+use crate::store::{EventHistory, HistoryEntry, WithdrawalWait};
 
 /// RFC 3339 in UTC, with milliseconds.
 pub(super) fn time(at: Timestamp) -> String {
@@ -36,6 +36,27 @@ pub(super) struct WithdrawalView {
     confirmed_at: Option<String>,
     created_at: String,
     updated_at: String,
+    /// What it waits for before anything (more) is signed for it.
+    pub(super) waiting_for: Option<WaitView>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct WaitView {
+    rule: String,
+    reason: String,
+    since: String,
+}
+
+impl From<WithdrawalWait> for WaitView {
+    fn from(wait: WithdrawalWait) -> Self {
+        Self { rule: wait.rule, reason: wait.reason, since: time(wait.since) }
+    }
+}
+
+impl WithdrawalView {
+    pub(super) fn waiting(withdrawal: Withdrawal, wait: Option<WithdrawalWait>) -> Self {
+        Self { waiting_for: wait.map(Into::into), ..withdrawal.into() }
+    }
 }
 
 impl From<Withdrawal> for WithdrawalView {
@@ -56,6 +77,7 @@ impl From<Withdrawal> for WithdrawalView {
             network: withdrawal.request.network.to_string(),
             amount: withdrawal.request.amount.to_string(),
             destination_address: withdrawal.request.destination_address,
+            waiting_for: None,
         }
     }
 }

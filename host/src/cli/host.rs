@@ -10,9 +10,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::config::{AuditConfig, DispatchConfig, SecretConfig};
+use super::config::{AuditConfig, DispatchConfig, PoliciesConfig, SecretConfig};
 use super::error::CliError;
 use super::host_plugins::{Follower, Opened, PluginsPlan, open_plugins};
+use super::host_policing::policing;
 use super::secret_source::ConfiguredSecrets;
 use super::stop_signals::StopSignals;
 use crate::api::{self, Api, ChainJudge, MetricsText, Tokens};
@@ -21,7 +22,7 @@ use crate::chain::{Chains, NetworkConfig};
 use crate::domain::{Flow, HostId, event_types};
 use crate::jobs::{
     self, BacklogJob, BrokerMessaging, ChainSigner, ConfirmationJob, DispatcherJob, FailureJob,
-    Metrics, Retention, RetentionJob, RetryJob, StoreCheckpoints,
+    Metrics, Policing, Retention, RetentionJob, RetryJob, StoreCheckpoints,
 };
 use crate::plugin::{
     AuditFile, AuditLog, Outbound, Registry, SandboxEngine, SecretSource, Services,
@@ -53,6 +54,7 @@ pub(super) struct HostPlan<'a> {
     pub(super) http: api::Limits,
     pub(super) plugins: PluginsPlan<'a>,
     pub(super) networks: Vec<NetworkConfig>,
+    pub(super) policies: PoliciesConfig,
     /// How often each network's open payments are looked at.
     pub(super) confirmation_poll: Duration,
     pub(super) broker: Option<Arc<dyn Broker>>,
@@ -120,6 +122,7 @@ impl RunningHost {
             releases_rule: plan.plugins.rule,
             blame: Arc::clone(&store) as _,
             approvals: Arc::clone(&store) as _,
+            policies: Arc::clone(&store) as _,
             ordered: Arc::clone(&registry) as _,
             chains: Arc::clone(&chains),
             judge: Arc::new(judge(&chains, &registry, &engine)?),
@@ -127,7 +130,8 @@ impl RunningHost {
             flow: plan.flow,
             limits,
         });
-        let services = services(&store, &chains, plan.broker, secrets);
+        let policing = policing(&store, plan.policies)?;
+        let services = services(&store, &chains, policing, plan.broker, secrets);
         let (stop_api, stop_jobs) = (CancellationToken::new(), CancellationToken::new());
         let dispatcher = DispatcherJob {
             store: Arc::clone(&store) as _,
@@ -204,6 +208,7 @@ async fn open_store(plan: &HostPlan<'_>) -> Result<Arc<dyn Store>, CliError> {
     loop {
         let options = StoreOptions {
             flow: plan.flow.clone(),
+            policies: plan.policies.policies.clone(),
             connections_max: plan.connections_max,
             pooler: plan.pooler,
             migrate: plan.migrate,
@@ -353,12 +358,17 @@ fn start_jobs(
 fn services(
     store: &Arc<dyn Store>,
     chains: &Arc<Chains>,
+    policing: Policing,
     broker: Option<Arc<dyn Broker>>,
     secrets: Arc<dyn SecretSource>,
 ) -> Services {
     Services {
         checkpoints: Arc::new(StoreCheckpoints(Arc::clone(store) as _)),
-        signer: Arc::new(ChainSigner { chains: Arc::clone(chains), store: Arc::clone(store) as _ }),
+        signer: Arc::new(ChainSigner {
+            chains: Arc::clone(chains),
+            store: Arc::clone(store) as _,
+            policing,
+        }),
         messaging: Arc::new(BrokerMessaging(broker)),
         secrets,
     }

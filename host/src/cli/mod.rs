@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 refused or failed, 2 the command line itself is wrong; `verify` has its own.
 
 mod accounts;
+mod approvals;
 mod backup;
 mod breakers;
 mod client;
@@ -10,8 +11,10 @@ pub mod config;
 pub mod dev;
 mod error;
 mod events;
+mod freezes;
 mod host;
 mod host_plugins;
+mod host_policing;
 mod import;
 mod keystore;
 mod logging;
@@ -64,6 +67,10 @@ enum Command {
     Keystore(keystore::KeystoreArgs),
     /// Look at the withdrawals of a running host
     Withdrawals(withdrawals::WithdrawalsArgs),
+    /// Look at the withdrawals that lack approvals; approve and reject them
+    Approvals(approvals::ApprovalsArgs),
+    /// Look at what is frozen; hold withdrawals from being signed, and let them go
+    Freezes(freezes::FreezesArgs),
     /// Look at the outbox events of a running host, hand some in, replay them, give them up
     Events(events::EventsArgs),
     /// Look at the plugins of a running host, and deploy releases to all hosts
@@ -125,6 +132,8 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Token(args) => token::run(args),
         Command::Keystore(args) => keystore::run(args).await,
         Command::Withdrawals(args) => withdrawals::run(args).await,
+        Command::Approvals(args) => approvals::run(args).await,
+        Command::Freezes(args) => freezes::run(args).await,
         Command::Events(args) => events::run(args).await,
         Command::Breakers(args) => breakers::run(args).await,
         Command::Plugin(args) => plugin::run(args).await,
@@ -163,6 +172,14 @@ mod tests {
             "tidegate keystore new --file k.json --passphrase-file p",
             "tidegate withdrawals list --status FAILED --limit 5 --token t",
             "tidegate withdrawals show 1 --json --url http://host --token t",
+            "tidegate approvals list --json --token t",
+            "tidegate approvals approve 1 --reason x",
+            "tidegate approvals reject 1 --reason x --json",
+            "tidegate freezes list --json",
+            "tidegate freezes set --all --reason x",
+            "tidegate freezes set --asset A --network eip155:1 --reason x",
+            "tidegate freezes set --withdrawal 1 --reason x --json",
+            "tidegate freezes lift 7 --reason x",
             "tidegate events list --type X --withdrawal 1",
             "tidegate events show 1",
             "tidegate events replay 1 --token t",
@@ -202,6 +219,10 @@ mod tests {
             "tidegate",
             "tidegate token new --name shop",
             "tidegate withdrawals show",
+            "tidegate approvals approve 1",
+            "tidegate freezes set --reason x",
+            "tidegate freezes set --all --user u --reason x",
+            "tidegate freezes set --user u --network eip155:1 --reason x",
             "tidegate events skip 1",
             "tidegate events replay",
             "tidegate events replay 1 --release 2",

@@ -58,6 +58,7 @@ pub async fn run(args: ServeArgs) -> Result<(), CliError> {
             trusted: config.plugins.require_signature,
         },
         networks,
+        policies: config.policies,
         confirmation_poll: poll.unwrap_or(RPC_TIMEOUT),
         broker,
         secrets: config.secrets,

@@ -97,9 +97,22 @@ pub(super) async fn run(args: WithdrawalsArgs) -> Result<(), CliError> {
 }
 
 fn list_for_people(page: &Value) -> String {
-    let columns =
-        ["id", "status", "amount", "asset", "network", "user_id", "requested_at", "tx_hash"];
-    list(page, &columns)
+    let columns = [
+        "id",
+        "status",
+        "amount",
+        "asset",
+        "network",
+        "user_id",
+        "requested_at",
+        "tx_hash",
+        "waits",
+    ];
+    let mut page = page.clone();
+    for item in page["items"].as_array_mut().into_iter().flatten() {
+        item["waits"] = item["waiting_for"]["rule"].take();
+    }
+    list(&page, &columns)
 }
 
 /// A page as a table, and how to see the next one.
@@ -130,10 +143,21 @@ fn show_for_people(timeline: &Value) -> String {
         "broadcasted_at",
         "confirmed_at",
     ];
+    let wait = &timeline["withdrawal"]["waiting_for"];
     let entries = timeline["entries"].as_array().map(Vec::as_slice).unwrap_or_default();
     let row = |entry: &Value| vec![cell(&entry["at"]), cell(&entry["kind"]), story(entry)];
     let story = table(&["AT", "KIND", "WHAT"], entries.iter().map(row));
-    format!("{}\n\n{story}", pairs(&timeline["withdrawal"], &names))
+    let mut text = pairs(&timeline["withdrawal"], &names);
+    if !wait.is_null() {
+        let part = |name: &str| cell(&wait[name]);
+        text.push_str(&format!(
+            "\n\nwaits for {} since {}: {}",
+            part("rule"),
+            part("since"),
+            part("reason")
+        ));
+    }
+    format!("{text}\n\n{story}")
 }
 
 /// One entry of a timeline in a line.

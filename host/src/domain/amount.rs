@@ -8,7 +8,7 @@ use bigdecimal::num_bigint::{BigUint, Sign};
 
 /// A positive, exact decimal, such as `1.5`. How many decimals are allowed is the asset's matter
 /// ([`Amount::base_units`]).
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Amount(BigDecimal);
 
 /// Why a text is no amount, or an amount none of its asset.
@@ -40,6 +40,19 @@ impl Amount {
         }
         let (digits, _) = scaled.into_bigint_and_exponent();
         digits.to_biguint().ok_or(AmountError::NotPositive)
+    }
+
+    /// The exact sum. It may have more digits than an amount that is read.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        Self((&self.0 + &other.0).normalized())
+    }
+
+    /// A sum that a database made; none for what is no positive decimal.
+    #[must_use]
+    pub fn of_sum(text: &str) -> Option<Self> {
+        let value = BigDecimal::from_str(text).ok()?.normalized();
+        (value.sign() == Sign::Plus).then_some(Self(value))
     }
 
     /// The inverse of [`Amount::base_units`]; none for zero.

@@ -12,6 +12,7 @@ mod id;
 mod name;
 mod outcome;
 mod payment;
+mod policy;
 mod quantity;
 mod rate;
 mod retry;
@@ -36,6 +37,11 @@ pub use outcome::{
 pub use payment::{
     Closing, NewSignedTransaction, Payment, PaymentWatch, SignedTransaction, SigningRefusal,
     SigningSituation, TransactionKind,
+};
+pub use policy::{
+    AmountRule, ApprovalRule, AssetScope, DestinationRule, ExternalAnswer, ExternalRule, Freeze,
+    FreezeScope, FreezeSubject, Policies, PolicyFacts, PolicyOutcome, PolicyRules, PolicyRuling,
+    WindowRule, WindowScope, decide_policy, facts_digest, policy_rule, replacement_ruling,
 };
 pub use quantity::{QuantityError, parse_duration, parse_size};
 pub use rate::{Granted, Rate, RateError, RateKey, RateKeyError};

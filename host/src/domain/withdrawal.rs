@@ -63,6 +63,15 @@ impl WithdrawalState {
         }
     }
 
+    /// Whether it is CONFIRMED or FAILED. A reorganisation may still take the first back.
+    #[must_use]
+    pub fn is_end(&self) -> bool {
+        match self {
+            Self::Requested | Self::Broadcasted { .. } => false,
+            Self::Confirmed { .. } | Self::Failed { .. } => true,
+        }
+    }
+
     #[must_use]
     pub fn tx_hash(&self) -> Option<&str> {
         match self {

@@ -26,7 +26,7 @@ impl BacklogJob {
     /// What is seen before the first pass: nothing.
     #[must_use]
     pub fn channel() -> (watch::Sender<Backlog>, watch::Receiver<Backlog>) {
-        watch::channel(Backlog { read_at: Instant::now(), types: Vec::new() })
+        watch::channel(Backlog { read_at: Instant::now(), types: Vec::new(), waits: Vec::new() })
     }
 
     /// # Errors
@@ -36,7 +36,8 @@ impl BacklogJob {
         let read_at = Instant::now();
         let routes = self.registry.current();
         let types = backlog_of(&*self.store, routes.ordered()).await?;
-        self.seen.send_replace(Backlog { read_at, types });
+        let waits = self.store.waiting().await?;
+        self.seen.send_replace(Backlog { read_at, types, waits });
         Ok(())
     }
 
@@ -76,6 +77,10 @@ mod tests {
         }
 
         async fn held(&self, _: &[EventType]) -> Result<Vec<(EventType, Count)>, StoreError> {
+            Ok(Vec::new())
+        }
+
+        async fn waiting(&self) -> Result<Vec<(String, u64)>, StoreError> {
             Ok(Vec::new())
         }
     }

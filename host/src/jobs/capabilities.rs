@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::policing::Policing;
 use crate::broker::{self, Broker};
 use crate::chain::{self, Chains, EvmChain, TransactionRequest};
 use crate::domain::{Network, SignedTransaction, WithdrawalId};
@@ -73,6 +74,7 @@ fn service_error(error: &StoreError) -> ServiceError {
 pub struct ChainSigner {
     pub chains: Arc<Chains>,
     pub store: Arc<dyn ChainStore>,
+    pub policing: Policing,
 }
 
 impl ChainSigner {
@@ -131,10 +133,9 @@ impl Signer for ChainSigner {
             max_fee_per_gas: request.max_fee_per_gas,
             max_priority_fee_per_gas: request.max_priority_fee_per_gas,
         };
-        self.chain(network)?
-            .sign(lease(work), withdrawal(work)?, transaction, request.replace)
-            .await
-            .map_err(|error| sign_error(&error))
+        let (chain, withdrawal) = (self.chain(network)?, withdrawal(work)?);
+        let sign = || chain.sign(lease(work), withdrawal, transaction.clone(), request.replace);
+        self.policing.around(withdrawal, sign).await.map_err(|error| sign_error(&error))
     }
 }
 

@@ -294,6 +294,11 @@ fn write_backlog(text: &mut String, backlog: &Backlog, untaken_after: Duration) 
         }
     }
     let aged = backlog.read_at.elapsed();
+    let metric = "tidegate_waiting_withdrawals";
+    head(text, metric, "gauge", "Withdrawals that wait for a signature, by rule.");
+    for (rule, number) in &backlog.waits {
+        line(text, &format!("{metric}{{rule=\"{rule}\"}}"), *number);
+    }
     let metric = "tidegate_backlog_oldest_age_seconds";
     head(text, metric, "gauge", "Age of the oldest undelivered event.");
     for found in &backlog.types {
@@ -349,7 +354,11 @@ mod tests {
     }
 
     fn text(metrics: &Metrics, types: Vec<TypeBacklog>) -> String {
-        let backlog = Backlog { read_at: std::time::Instant::now(), types };
+        let backlog = Backlog {
+            read_at: std::time::Instant::now(),
+            types,
+            waits: vec![("balance".into(), 3)],
+        };
         metrics.text(&backlog, Duration::from_secs(10))
     }
 
@@ -427,6 +436,7 @@ mod tests {
         for expected in [
             "tidegate_backlog_events{event_type=\"A\",status=\"PENDING\"} 3",
             "tidegate_backlog_events{event_type=\"A\",status=\"FAILED\"} 2",
+            "tidegate_waiting_withdrawals{rule=\"balance\"} 3",
             "tidegate_backlog_untaken{event_type=\"A\"} 1",
             "tidegate_backlog_held_events{event_type=\"A\"} 1",
             "tidegate_backlog_rate_limited_events{event_type=\"A\"} 7",

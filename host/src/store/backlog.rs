@@ -32,6 +32,9 @@ pub trait BacklogStore: Send + Sync {
         &self,
         ordered_among: &[EventType],
     ) -> Result<Vec<(EventType, Count)>, StoreError>;
+
+    /// How many withdrawals wait for a signature, by the rule that they wait for.
+    async fn waiting(&self) -> Result<Vec<(String, u64)>, StoreError>;
 }
 
 /// The backlog, with what the order of these routes holds.
@@ -62,6 +65,8 @@ pub async fn backlog_of<'o>(
 pub struct Backlog {
     pub read_at: Instant,
     pub types: Vec<TypeBacklog>,
+    /// Withdrawals that wait for a signature, by rule.
+    pub waits: Vec<(String, u64)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

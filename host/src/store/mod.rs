@@ -30,6 +30,8 @@ mod open;
 mod operating;
 mod paying;
 mod plan;
+mod policies;
+mod policing;
 mod postgres;
 mod releases;
 mod releasing;
@@ -72,6 +74,10 @@ pub use operating::{OperateStore, counters};
 pub use paying::{
     ChainStore, Conclude, Concluded, SignClosing, SignPayment, Signing, SigningRules,
 };
+pub use policing::{
+    AWAITED_MAX, Approver, AwaitedApprovals, NoApproval, PolicyDecision, PolicyStore,
+    WithdrawalApproval, WithdrawalApproved, WithdrawalRejected, WithdrawalWait,
+};
 pub use postgres::Pooler;
 pub use releasing::{
     Approved, BlameStore, DecisionKind, Deploy, Deployed, FAILURES_MAX, FailureGroup,
@@ -105,6 +111,7 @@ pub trait Store:
     + ReleaseStore
     + BlameStore
     + ApprovalStore
+    + PolicyStore
 {
 }
 
@@ -126,5 +133,6 @@ impl<T> Store for T where
         + ReleaseStore
         + BlameStore
         + ApprovalStore
+        + PolicyStore
 {
 }

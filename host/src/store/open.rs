@@ -11,7 +11,7 @@ use super::Store;
 use super::fault::StoreFault;
 use super::postgres::{Pooler, Postgres};
 use super::sqlite::Sqlite;
-use crate::domain::Flow;
+use crate::domain::{Flow, Policies};
 
 /// Where a store lies: `sqlite:PATH` or `postgres://…`. Shown, it never tells a password.
 #[derive(Clone, PartialEq, Eq)]
@@ -115,6 +115,8 @@ impl fmt::Debug for PostgresUrl {
 pub struct StoreOptions {
     /// Which events a withdrawal's transitions write.
     pub flow: Flow,
+    /// What must hold before anything is signed.
+    pub policies: Policies,
     /// Connections at most. On SQLite they only read; one more writes.
     pub connections_max: u32,
     /// Whether a connection pooler in transaction mode is between the host and Postgres.
@@ -127,7 +129,13 @@ impl Default for StoreOptions {
     fn default() -> Self {
         // Enough for several lanes of claims and settles beside the API. A Postgres takes a hundred
         // in all by default, and several hosts share them.
-        Self { flow: Flow::default(), connections_max: 16, pooler: Pooler::Auto, migrate: true }
+        Self {
+            flow: Flow::default(),
+            policies: Policies::default(),
+            connections_max: 16,
+            pooler: Pooler::Auto,
+            migrate: true,
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! writes the answer. Nothing here does I/O.
 
 mod ends;
+mod giving_up;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -13,10 +14,7 @@ use super::writes::{
     ClosingWrite, EventUpdate, Facts, HistoryWrite, Hopeless, TransitionWrite, UnknownAfter,
     WithdrawalWrite, Writes, storable,
 };
-use super::{
-    AttemptRecord, CancelledWithdrawal, Conclude, Concluded, HistoryKind, LeaseRef, Settled,
-    Settlement,
-};
+use super::{AttemptRecord, Conclude, Concluded, HistoryKind, LeaseRef, Settled, Settlement};
 use crate::domain::{
     Aggregate, Consequence, Decision, EventStatus, EventType, FailureCode, FailureReason, Flow,
     NewEvent, Receipt, Standing, Step, Timestamp, Transition, Withdrawal, WithdrawalId,
@@ -304,40 +302,6 @@ impl<'f> Plan<'f> {
                 self.close(id, storable(&reason.text), "the handler of the broadcast".to_owned());
             }
         }
-    }
-
-    /// Gives a withdrawal up.
-    pub(super) fn cancel(
-        &mut self,
-        id: WithdrawalId,
-        reason: &str,
-        by: &str,
-        traceparent: Option<&str>,
-    ) -> CancelledWithdrawal {
-        let text = storable(&format!("cancelled by {by}: {reason}"));
-        let cause = Cause { evidence: None, traceparent };
-        if self.withdrawal(id).is_none() {
-            return CancelledWithdrawal::NotFound;
-        }
-        if self.step(id, &Transition::Fail { reason: text }, cause).is_ok() {
-            return CancelledWithdrawal::Failed;
-        }
-        if self.close(id, storable(reason), storable(by)) {
-            CancelledWithdrawal::Closing
-        } else {
-            CancelledWithdrawal::Paid
-        }
-    }
-
-    /// Has the payment of an open withdrawal closed. Answers whether it is open.
-    fn close(&mut self, withdrawal: WithdrawalId, reason: String, asked_by: String) -> bool {
-        let status = self.withdrawal(withdrawal).map(|it| it.state.status());
-        let open =
-            matches!(status, Some(WithdrawalStatus::Requested | WithdrawalStatus::Broadcasted));
-        if open {
-            self.closings.push(ClosingWrite { withdrawal, reason, asked_by });
-        }
-        open
     }
 
     /// What follows from giving events up, besides the events' own rows.

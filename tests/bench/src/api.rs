@@ -35,6 +35,7 @@ pub(crate) async fn run(arguments: ApiArguments) -> Fallible<()> {
         releases_rule: api::ReleaseRule::default(),
         blame: Arc::clone(&store) as _,
         approvals: Arc::clone(&store) as _,
+        policies: Arc::clone(&store) as _,
         ordered: Arc::new(Registry::new(Routes::default())),
         backlog_seen: BacklogJob::channel().1,
         registry: Arc::new(Registry::new(Routes::default())),

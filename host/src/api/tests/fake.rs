@@ -293,6 +293,10 @@ impl BacklogStore for FakeStore {
     async fn held(&self, _: &[EventType]) -> Result<Vec<(EventType, Count)>, StoreError> {
         Ok(Vec::new())
     }
+
+    async fn waiting(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        self.works().await.map(|()| Vec::new())
+    }
 }
 
 #[async_trait]
@@ -674,5 +678,74 @@ impl BlameStore for FakeStore {
     async fn replay_failed(&self, request: ReplayFailed<'_>) -> Result<u64, StoreError> {
         self.works().await?;
         Ok(if request.release_digest == "d" { u64::from(request.limit) } else { 0 })
+    }
+}
+
+/// Of policies the fake knows nothing: `policies` tests them on a real store.
+#[async_trait]
+impl PolicyStore for FakeStore {
+    async fn approve_withdrawal(
+        &self,
+        _: WithdrawalId,
+        _: Approver<'_>,
+    ) -> Result<WithdrawalApproved, StoreError> {
+        unreachable!("nothing is approved here")
+    }
+
+    async fn reject_withdrawal(
+        &self,
+        _: WithdrawalId,
+        _: ControlNote<'_>,
+    ) -> Result<WithdrawalRejected, StoreError> {
+        unreachable!("nothing is rejected here")
+    }
+
+    async fn awaited_approvals(&self) -> Result<Vec<AwaitedApprovals>, StoreError> {
+        self.works().await.map(|()| Vec::new())
+    }
+
+    async fn policy_decisions(&self, _: WithdrawalId) -> Result<Vec<PolicyDecision>, StoreError> {
+        self.works().await.map(|()| Vec::new())
+    }
+
+    async fn approvals_of(&self, _: WithdrawalId) -> Result<Vec<WithdrawalApproval>, StoreError> {
+        self.works().await.map(|()| Vec::new())
+    }
+
+    async fn freeze(
+        &self,
+        _: &FreezeSubject,
+        _: ControlNote<'_>,
+    ) -> Result<(Freeze, ControlChange), StoreError> {
+        unreachable!("nothing is frozen here")
+    }
+
+    async fn lift_freeze(
+        &self,
+        _: i64,
+        _: ControlNote<'_>,
+    ) -> Result<Option<ControlChange>, StoreError> {
+        unreachable!("nothing is frozen here")
+    }
+
+    async fn freezes(&self) -> Result<Vec<Freeze>, StoreError> {
+        self.works().await.map(|()| Vec::new())
+    }
+
+    async fn keep_external_answer(
+        &self,
+        _: WithdrawalId,
+        _: &str,
+        _: &ExternalAnswer,
+    ) -> Result<(), StoreError> {
+        unreachable!("the API asks nobody")
+    }
+
+    async fn note_wait(&self, _: WithdrawalId, _: &str, _: &str) -> Result<(), StoreError> {
+        unreachable!("the API notes no waits")
+    }
+
+    async fn waits(&self, _: &[WithdrawalId]) -> Result<Vec<WithdrawalWait>, StoreError> {
+        self.works().await.map(|()| Vec::new())
     }
 }

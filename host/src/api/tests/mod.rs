@@ -7,6 +7,7 @@ mod fake;
 mod idempotency;
 mod operations;
 mod plugins;
+mod policies;
 mod problems;
 mod releases;
 mod routes;
@@ -73,20 +74,9 @@ fn host_with(limits: Limits) -> Host {
 fn host_of(limits: Limits, releases_rule: ReleaseRule) -> Host {
     let store = Arc::new(FakeStore::default());
     let judge = Arc::new(FakeJudge::default());
-    let token = |name: &str, roles: &[Role]| Token {
-        name: name.into(),
-        sha256: token_digest(name),
-        roles: roles.to_vec(),
-    };
-    let tokens = Tokens::new(vec![
-        token("all", &Role::ALL),
-        token("submit", &[Role::Submit]),
-        token("read", &[Role::Read]),
-        token("operate", &[Role::Operate]),
-        token("deploy", &[Role::Deploy]),
-    ])
-    .unwrap();
-    let nothing = crate::store::Backlog { read_at: std::time::Instant::now(), types: vec![] };
+    let tokens = tokens();
+    let nothing =
+        crate::store::Backlog { read_at: std::time::Instant::now(), types: vec![], waits: vec![] };
     let (backlog, backlog_seen) = tokio::sync::watch::channel(nothing);
     let registry = Arc::new(crate::plugin::Registry::new(crate::plugin::Routes::default()));
     let router = router(Api {
@@ -102,6 +92,7 @@ fn host_of(limits: Limits, releases_rule: ReleaseRule) -> Host {
         rates: store.clone(),
         releases: store.clone(),
         approvals: store.clone(),
+        policies: store.clone(),
         releases_rule,
         blame: store.clone(),
         ordered: Arc::new(FakeOrder),
@@ -112,6 +103,18 @@ fn host_of(limits: Limits, releases_rule: ReleaseRule) -> Host {
         limits,
     });
     Host { store, judge, backlog, registry, router }
+}
+
+/// One that may do everything, and one for each role, of its name.
+fn tokens() -> Tokens {
+    let token = |name: &str, roles: &[Role]| Token {
+        name: name.into(),
+        sha256: token_digest(name),
+        roles: roles.to_vec(),
+    };
+    let one_role = Role::ALL.map(|role| token(role.as_str(), &[role]));
+    let all = token("all", &Role::ALL);
+    Tokens::new(one_role.into_iter().chain([all]).collect()).unwrap()
 }
 
 impl Host {

@@ -98,8 +98,11 @@ async fn an_old_backlog_of_what_withdrawals_write_is_answered_with_429() {
     let host = host_with(limits);
     let seen = |event_type: &str, age| {
         let types = vec![fake::a_backlog(event_type, 1, Some(age))];
-        host.backlog
-            .send_replace(crate::store::Backlog { read_at: std::time::Instant::now(), types });
+        host.backlog.send_replace(crate::store::Backlog {
+            read_at: std::time::Instant::now(),
+            types,
+            waits: vec![],
+        });
     };
     seen("PARTNER_SYNC_REQUESTED", 10);
     assert_eq!(host.submit("\"a\"", &a_body()).await.status, 201);
@@ -125,8 +128,11 @@ async fn an_old_backlog_of_their_own_type_refuses_events() {
     let host = host_with(limits);
     let seen = |event_type: &str, age| {
         let types = vec![fake::a_backlog(event_type, 1, Some(age))];
-        host.backlog
-            .send_replace(crate::store::Backlog { read_at: std::time::Instant::now(), types });
+        host.backlog.send_replace(crate::store::Backlog {
+            read_at: std::time::Instant::now(),
+            types,
+            waits: vec![],
+        });
     };
     let hand_in = async |key: &str| host.send(events(key, an_event().to_string())).await;
     seen("PARTNER_SYNC_REQUESTED", 1_000);
@@ -146,7 +152,11 @@ async fn an_old_backlog_of_their_own_type_refuses_events() {
 async fn without_a_bound_no_backlog_refuses_anything() {
     let host = host();
     let types = vec![fake::a_backlog("PARTNER_SYNC_REQUESTED", 1, Some(1_000_000))];
-    host.backlog.send_replace(crate::store::Backlog { read_at: std::time::Instant::now(), types });
+    host.backlog.send_replace(crate::store::Backlog {
+        read_at: std::time::Instant::now(),
+        types,
+        waits: vec![],
+    });
     assert_eq!(host.submit("\"a\"", &a_body()).await.status, 201);
 }
 

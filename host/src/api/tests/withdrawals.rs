@@ -27,6 +27,7 @@ async fn a_withdrawal_is_created_with_its_first_events() {
         "destination_address": "0x52908400098527886E0F7030069857D2E4169EE7",
         "status": "REQUESTED", "tx_hash": null, "failure_reason": null, "requested_at": at,
         "broadcasted_at": null, "confirmed_at": null, "created_at": at, "updated_at": at,
+        "waiting_for": null,
     });
     assert_eq!(view.take(), expected);
     assert_eq!(host.get(reply.header("location")).await.json(), expected);

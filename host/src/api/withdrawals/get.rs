@@ -14,8 +14,9 @@ pub(in crate::api) async fn get_withdrawal(
     State(shared): State<Shared>,
     PathId(id): PathId<WithdrawalId>,
 ) -> Result<Json<WithdrawalView>, Problem> {
-    match shared.api.operate.withdrawal(id).await? {
-        Some(withdrawal) => Ok(Json(withdrawal.into())),
-        None => Err(Problem::not_found("withdrawal")),
-    }
+    let Some(withdrawal) = shared.api.operate.withdrawal(id).await? else {
+        return Err(Problem::not_found("withdrawal"));
+    };
+    let wait = shared.api.policies.waits(&[id]).await?.pop();
+    Ok(Json(WithdrawalView::waiting(withdrawal, wait)))
 }

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use http::Uri;
 
+use crate::domain::Withdrawal;
 use crate::store::{Page, WithdrawalFilter};
 
 use super::super::page::{List, PageView};
@@ -18,7 +19,13 @@ pub(in crate::api) async fn list_withdrawals(
 ) -> Result<Json<PageView<WithdrawalView>>, Problem> {
     let (filter, page) = read_query(&uri)?;
     let rows = shared.api.operate.withdrawals(&filter, page).await?;
-    Ok(Json(List::Withdrawals.view(page, rows, |row| row.id.as_uuid(), Into::into)))
+    let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
+    let waits = shared.api.policies.waits(&ids).await?;
+    let view = |row: Withdrawal| {
+        let wait = waits.iter().find(|wait| wait.withdrawal == row.id).cloned();
+        WithdrawalView::waiting(row, wait)
+    };
+    Ok(Json(List::Withdrawals.view(page, rows, |row| row.id.as_uuid(), view)))
 }
 
 fn read_query(uri: &Uri) -> Result<(WithdrawalFilter, Page), Problem> {

@@ -19,10 +19,12 @@ pub(in crate::api) async fn get_timeline(
     State(shared): State<Shared>,
     PathId(id): PathId<WithdrawalId>,
 ) -> Result<Json<TimelineView>, Problem> {
-    match shared.api.operate.timeline(id).await? {
-        Some(timeline) => Ok(Json(timeline.into())),
-        None => Err(Problem::not_found("withdrawal")),
-    }
+    let Some(timeline) = shared.api.operate.timeline(id).await? else {
+        return Err(Problem::not_found("withdrawal"));
+    };
+    let mut view = TimelineView::from(timeline);
+    view.withdrawal.waiting_for = shared.api.policies.waits(&[id]).await?.pop().map(Into::into);
+    Ok(Json(view))
 }
 
 #[derive(Debug, Serialize)]

@@ -8,6 +8,7 @@ mod check;
 mod error;
 mod networks;
 mod outbound;
+mod policies;
 mod reader;
 mod redacted;
 mod sections;
@@ -28,6 +29,7 @@ pub use check::{ConfigArgs, run};
 pub use error::{ConfigError, ConfigErrors};
 pub use networks::{AccountConfig, AssetConfig, AssetKind, NetworkConfig};
 pub use outbound::{AuditConfig, SecretCommand, SecretConfig};
+pub use policies::{ExternalPolicyConfig, PoliciesConfig};
 pub use redacted::Redacted;
 pub use sections::{
     BrokerConfig, DispatchConfig, LogConfig, LogFormat, PluginsConfig, StoreConfig,
@@ -48,6 +50,7 @@ pub struct Config {
     pub retention: Retention,
     pub flow: Flow,
     pub networks: Vec<NetworkConfig>,
+    pub policies: PoliciesConfig,
     pub broker: BrokerConfig,
     /// What plugins may be granted, by name.
     pub secrets: BTreeMap<String, SecretConfig>,
@@ -123,6 +126,7 @@ fn read_root(mut root: Section<'_>) -> Option<Config> {
     let retention = sections::read_retention(&mut root);
     let flow = sections::read_flow(&mut root);
     let networks = networks::read_networks(&mut root);
+    let policies = policies::read_policies(&mut root, &tokens);
     let broker = sections::read_broker(&mut root);
     let secrets = outbound::read_secrets(&mut root);
     let audit = outbound::read_audit(&mut root);
@@ -138,6 +142,7 @@ fn read_root(mut root: Section<'_>) -> Option<Config> {
         retention,
         flow,
         networks,
+        policies,
         broker,
         secrets,
         audit,

@@ -188,14 +188,14 @@ fn everything_that_is_wrong_is_told_at_once_with_its_place() {
         Folder::new().errors(text),
         "tidegate.toml:1:10: listen: must be a string, and is an integer\n\
          tidegate.toml:2:1: lissen: is no key here: the keys are listen, http, metrics, store, tokens, \
-         plugins, dispatch, retention, flow, networks, broker, secrets, audit, log\n\
+         plugins, dispatch, retention, flow, networks, policies, broker, secrets, audit, log\n\
          tidegate.toml:3:1: store.url: must begin with sqlite: or postgres:\n\
          tidegate.toml:6:9: dispatch.batch: must be an integer from 1 to 1000\n\
          tidegate.toml:7:9: dispatch.lease: \"10\" is no duration: write a whole number and one of \
          ms, s, m, h, d, such as \"10s\"\n\
          tidegate.toml:9:10: log.format: \"xml\" is no format: write \"text\" or \"json\"\n\
          tidegate.toml:10:2: surprise: is no key here: the keys are listen, http, metrics, store, tokens, \
-         plugins, dispatch, retention, flow, networks, broker, secrets, audit, log"
+         plugins, dispatch, retention, flow, networks, policies, broker, secrets, audit, log"
     );
 }
 
@@ -372,6 +372,106 @@ fn readme_example(begins: &str) -> &'static str {
         .unwrap_or_else(|| panic!("the README has no example that begins with {begins}"))
 }
 
+const POLICED: &str = r#"
+[[tokens]]
+name = "ann"
+sha256 = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"
+roles = ["approve"]
+
+[policies]
+approval_ttl = "2h"
+
+[[policies.amounts]]
+asset = "ETH"
+network = "eip155:1"
+amount_max = "50.5"
+
+[[policies.windows]]
+per = "account"
+asset = "ETH"
+window = "1h"
+sum_max = "100"
+
+[[policies.destinations]]
+network = "eip155:1"
+allow = ["0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48"]
+cooling_off = "1d"
+
+[[policies.approvals]]
+asset = "ETH"
+above = "10"
+approvers = ["ann"]
+
+[policies.external]
+url = "https://risk.example/decide?key=hunter2"
+secret = "hunter2hunter2hunter2"
+"#;
+
+#[test]
+fn policies_are_read_and_their_secret_is_never_shown() {
+    let folder = Folder::new();
+    let config = folder.read(&format!("{STORE}{POLICED}")).unwrap();
+    let policies = &config.policies.policies;
+    let rules = policies.rules();
+    assert_eq!(rules.approval_ttl, Duration::from_secs(7_200));
+    assert_eq!(rules.amounts[0].amount_max.to_string(), "50.5");
+    assert_eq!(rules.windows[0].per.as_str(), "account");
+    assert_eq!(rules.destinations[0].allow.as_ref().unwrap().len(), 1);
+    assert_eq!((rules.approvals[0].approvals, rules.approvals[0].approvers.len()), (1, 1));
+    let external = config.policies.external.as_ref().unwrap();
+    assert_eq!(external.timeout, Duration::from_secs(3));
+    assert!(!format!("{external:?}").contains("hunter2hunter2"), "{external:?}");
+    let none = folder.read(STORE).unwrap().policies;
+    assert!(none.policies.is_empty() && none.external.is_none());
+    assert_ne!(none.policies.version(), policies.version());
+}
+
+#[test]
+fn all_that_is_wrong_with_policies_is_told_at_once() {
+    let wrong = r#"
+[[policies.amounts]]
+asset = "ETH"
+network = "mainnet"
+amount_max = "-1"
+[[policies.windows]]
+per = "planet"
+window = "1s"
+[[policies.destinations]]
+network = "eip155:1"
+deny = ["0x12"]
+[[policies.destinations]]
+network = "eip155:1"
+[[policies.approvals]]
+asset = "ETH"
+above = "1"
+approvals = 2
+approvers = ["nobody"]
+[policies.external]
+url = "ftp://hunter2"
+secret = "short"
+[policies.more]
+"#;
+    let told = Folder::new().errors(&format!("{STORE}{wrong}"));
+    for part in [
+        "policies.amounts[0].network",
+        "policies.amounts[0].amount_max",
+        "policies.windows[0].per",
+        "policies.windows[0].asset",
+        "policies.windows[0].window",
+        "policies.windows[0].sum_max",
+        "policies.destinations[0].deny[0]",
+        "eip155:1 has two lists",
+        "policies.approvals[0].approvers[0]",
+        "asks for 2 approvals, and 0 can approve",
+        "policies.external.url",
+        "policies.external.secret",
+        "policies.more",
+    ] {
+        assert!(told.contains(part), "{part} is not told:\n{told}");
+    }
+    assert!(!told.contains("hunter2") && !told.contains("short\""), "{told}");
+}
+
 #[test]
 fn the_example_of_the_readme_holds_and_shows_the_defaults() {
     let folder = Folder::new().with("PARTNER_API_KEY", "hunter2");
@@ -379,6 +479,7 @@ fn the_example_of_the_readme_holds_and_shows_the_defaults() {
     std::fs::create_dir(&keys).unwrap();
     std::fs::write(keys.join("eip155-1.json"), "{}").unwrap();
     std::fs::write(keys.join("passphrase"), "hunter2\n").unwrap();
+    std::fs::write(keys.join("policy"), "0123456789abcdef\n").unwrap();
     let example = readme_example("# tidegate.toml");
     let config = folder.read(example).unwrap_or_else(|errors| panic!("{errors}"));
 
@@ -392,11 +493,13 @@ fn the_example_of_the_readme_holds_and_shows_the_defaults() {
     assert_eq!(config.flow, defaults.flow);
     assert_eq!(config.log, defaults.log);
     let optional = ["depth", "gas_limit_max", "resend_after", "rebroadcast_after", "stream"];
-    let optional = optional.into_iter().chain(["subject_prefix"]);
+    let optional =
+        optional.into_iter().chain(["subject_prefix", "approval_ttl", "timeout", "holds"]);
     let bare = without_keys(example, &optional.collect::<Vec<_>>());
     let bare = folder.read(&bare).unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(config.networks, bare.networks);
     assert_eq!(config.broker, bare.broker);
+    assert_eq!(config.policies, bare.policies);
 }
 
 /// The text without the lines that set one of these keys.

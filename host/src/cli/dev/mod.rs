@@ -11,7 +11,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::DevArgs;
-use super::config::{AuditConfig, DispatchConfig, LogConfig, Redacted, SecretConfig};
+use super::config::{
+    AuditConfig, DispatchConfig, LogConfig, PoliciesConfig, Redacted, SecretConfig,
+};
 use super::error::CliError;
 use super::host::{HostPlan, RunningHost};
 use super::host_plugins::PluginsPlan;
@@ -90,6 +92,7 @@ async fn run_host(
             trusted: None,
         },
         networks: vec![network(identity, stand_ins)?],
+        policies: PoliciesConfig::default(),
         confirmation_poll: CONFIRMATION_POLL,
         broker: Some(stand_ins.broker.clone()),
         secrets: BTreeMap::from([(

@@ -90,7 +90,11 @@ async fn a_limited_lane_comes_back_when_its_key_has_room_and_not_with_the_poll()
     let job = job(&store, engine, routes, config);
     let metrics = Arc::clone(&job.metrics);
     run_until(job, &store, |claimed| claimed("A") == 6).await;
-    let none = crate::store::Backlog { read_at: std::time::Instant::now(), types: Vec::new() };
+    let none = crate::store::Backlog {
+        read_at: std::time::Instant::now(),
+        types: Vec::new(),
+        waits: Vec::new(),
+    };
     let text = metrics.text(&none, Duration::ZERO);
     assert!(text.contains("tidegate_rate_limited_total{event_type=\"A\"} 4\n"), "{text}");
 }

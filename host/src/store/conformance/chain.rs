@@ -93,9 +93,9 @@ impl SigningRules for NeverEnds {
 
 /// Signs when it is told to.
 #[derive(Default)]
-struct Waits {
-    begun: tokio::sync::Notify,
-    go: tokio::sync::Notify,
+pub(super) struct Waits {
+    pub(super) begun: tokio::sync::Notify,
+    pub(super) go: tokio::sync::Notify,
 }
 
 #[async_trait]

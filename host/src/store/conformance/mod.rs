@@ -25,6 +25,7 @@ mod model;
 mod moving;
 mod opening;
 mod operate;
+mod policies;
 mod releases;
 mod repair;
 mod retain;

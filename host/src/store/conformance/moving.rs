@@ -52,6 +52,20 @@ impl Scene {
              INSERT INTO shadow_tallies VALUES ('h', 'p', 1, 2, 1, '{{}}', '{{}}', '[]', 1700000000000001); \
              INSERT INTO release_decisions (plugin, number, kind, reason, decided_by, decided_at) \
              VALUES ('p', 1, 'live', '', 'who', 1700000000000001); \
+             INSERT INTO freezes VALUES (7, 'user', 'user-1', '', 'why', 'who', 1700000000000001, \
+             NULL, NULL, NULL); \
+             INSERT INTO withdrawal_waits SELECT id, 'balance', 'why', 1700000000000001 \
+             FROM withdrawals LIMIT 1; \
+             INSERT INTO policy_decisions (withdrawal_id, policy_version, account, outcome, rule, \
+             reason, figures, decided_at) SELECT id, 'v1', '0xaa', 'WAIT', 'balance', 'why', \
+             '{{\"a\": \"1.50\"}}', 1700000000000001 FROM withdrawals LIMIT 1; \
+             INSERT INTO withdrawal_approvals (withdrawal_id, approver, policy_version, asset, network, \
+             amount, destination_address, reason, approved_at, expires_at) SELECT id, 'who', 'v1', asset, \
+             network, '1.5', destination_address, 'why', 1700000000000001, 1700000000000002 \
+             FROM withdrawals LIMIT 1; \
+             INSERT INTO policy_answers (withdrawal_id, policy_version, facts, verdict, reason, \
+             answered_at) SELECT id, 'v1', 'facts', 'ALLOW', '', 1700000000000001 \
+             FROM withdrawals LIMIT 1; \
              INSERT INTO rate_waiting SELECT id, 'ODD', 'a', 'p7', 1700000000000001 \
              FROM outbox_events LIMIT 1; \
              INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload) \

@@ -1,6 +1,9 @@
 use super::on_both_stores;
 use super::world::{Db, World};
-use crate::domain::{EventStatus, FailureCode, ReleaseState, TransactionKind, WithdrawalStatus};
+use crate::domain::{
+    EventStatus, FailureCode, FreezeScope, PolicyOutcome, ReleaseState, TransactionKind,
+    WithdrawalStatus,
+};
 use crate::store::{DecisionKind, HistoryKind, postgres as pg, sqlite as lite};
 
 on_both_stores!(
@@ -47,6 +50,8 @@ async fn checks_say_what_the_enums_say(world: &World) {
         ("withdrawals", "status", withdrawals()),
         ("withdrawal_transitions", "from_status", withdrawals()),
         ("withdrawal_transitions", "to_status", withdrawals()),
+        ("policy_decisions", "outcome", PolicyOutcome::ALL.map(PolicyOutcome::as_str).to_vec()),
+        ("freezes", "scope", FreezeScope::ALL.map(FreezeScope::as_str).to_vec()),
         ("signed_transactions", "kind", TransactionKind::ALL.map(TransactionKind::as_str).to_vec()),
     ];
     for (table, column, mut expected) in tables {

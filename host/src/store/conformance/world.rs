@@ -60,6 +60,8 @@ const TIMES: &[(&str, &[&str])] = &[
     ("component_artifacts", &["stored_at"]),
     ("approved_manifests", &["live_at", "approved_at"]),
     ("breakers", &["open_until", "probe_until", "changed_at"]),
+    ("withdrawal_approvals", &["approved_at", "expires_at"]),
+    ("policy_answers", &["answered_at"]),
     (
         "withdrawals",
         &["requested_at", "broadcasted_at", "confirmed_at", "created_at", "updated_at"],
@@ -147,13 +149,14 @@ impl World {
         };
         match &self.db {
             Db::Sqlite(_) => {
-                let guard = "signed_transactions_are_never_changed";
-                let again = self
-                    .texts(&format!("SELECT sql FROM sqlite_schema WHERE name = '{guard}'"))
-                    .await;
-                sql.push_str(&format!("BEGIN IMMEDIATE; DROP TRIGGER IF EXISTS {guard};"));
+                let guards = "FROM sqlite_schema WHERE type = 'trigger' \
+                              AND name LIKE '%_are_never_changed'";
+                let again = self.texts(&format!("SELECT sql || ';' {guards}")).await;
+                let drops =
+                    self.texts(&format!("SELECT 'DROP TRIGGER ' || name || ';' {guards}")).await;
+                sql.push_str(&format!("BEGIN IMMEDIATE; {}", drops.concat()));
                 shift(&mut sql, &micros.to_string(), &[]);
-                sql.push_str(&format!("{}; COMMIT;", again.concat()));
+                sql.push_str(&format!("{} COMMIT;", again.concat()));
             }
             Db::Postgres(_) => {
                 sql.push_str("BEGIN; SET LOCAL session_replication_role = replica;");
@@ -170,12 +173,11 @@ impl World {
         let triggers = match &self.db {
             Db::Sqlite(_) => {
                 "SELECT 'DROP TRIGGER ' || name FROM sqlite_schema WHERE type = 'trigger' \
-                 AND tbl_name IN ('withdrawal_nonces', 'signed_transactions')"
+                 AND name LIKE '%_are_never_%'"
             }
             Db::Postgres(_) => {
                 "SELECT format('DROP TRIGGER %I ON %s', tgname, tgrelid::regclass) \
-                 FROM pg_trigger WHERE NOT tgisinternal AND tgrelid IN \
-                 ('withdrawal_nonces'::regclass, 'signed_transactions'::regclass)"
+                 FROM pg_trigger WHERE NOT tgisinternal AND tgname LIKE '%_are_never_%'"
             }
         };
         for drop in self.texts(triggers).await {

@@ -33,6 +33,8 @@ const SQLITE: &[Listed] = &[
     (15, "shadow", include_str!("../../../../migrations/sqlite/0015_shadow.sql")),
     (16, "kept releases", include_str!("../../../../migrations/sqlite/0016_kept_releases.sql")),
     (17, "ends", include_str!("../../../../migrations/sqlite/0017_ends.sql")),
+    (18, "policies", include_str!("../../../../migrations/sqlite/0018_policies.sql")),
+    (19, "paid", include_str!("../../../../migrations/sqlite/0019_paid.sql")),
 ];
 
 const POSTGRES: &[Listed] = &[
@@ -49,6 +51,8 @@ const POSTGRES: &[Listed] = &[
     (15, "shadow", include_str!("../../../../migrations/postgres/0015_shadow.sql")),
     (16, "kept releases", include_str!("../../../../migrations/postgres/0016_kept_releases.sql")),
     (17, "ends", include_str!("../../../../migrations/postgres/0017_ends.sql")),
+    (18, "policies", include_str!("../../../../migrations/postgres/0018_policies.sql")),
+    (19, "paid", include_str!("../../../../migrations/postgres/0019_paid.sql")),
 ];
 
 /// What is in hand: a table of Postgres's only. A lease that came along in a move is found without it.

@@ -38,9 +38,9 @@ const ACCEPT: &str = "\
     RETURNING scope, key, set_config('tidegate.announced_later', 'on', true)), \
     taken AS MATERIALIZED (SELECT asked.* FROM asked JOIN claimed USING (scope, key)), \
     written AS (INSERT INTO withdrawals (id, user_id, asset, network, amount, \
-    destination_address, status, requested_at, created_at, updated_at) \
+    destination_address, status, requested_at, created_at, updated_at, requested_by) \
     SELECT id, user_id, asset, network, amount::numeric, destination_address, status, \
-    requested_at, created_at, updated_at FROM taken), \
+    requested_at, created_at, updated_at, scope FROM taken), \
     events AS (INSERT INTO outbox_events (id, aggregate_type, aggregate_id, event_type, payload, \
     idempotency_key, available_at, valid_until, traceparent) \
     SELECT s.id, s.aggregate_type, s.aggregate_id, s.event_type, s.payload::json, s.key, \

@@ -7,6 +7,8 @@ use super::row::in_queue;
 use crate::domain::EventType;
 use crate::store::backlog::{TYPES_MAX, held, rate_wait, tally, whole};
 use crate::store::error::Doing;
+use crate::store::policies::by_rule;
+use crate::store::releases::{Outcome, Transactions};
 use crate::store::{BACKLOG_COUNT_MAX, BacklogStore, Count, StoreError, TypeBacklog};
 
 const DOING: &str = "read the backlog";
@@ -127,5 +129,9 @@ impl BacklogStore for Postgres {
                 held(&rows)
             })
             .await
+    }
+
+    async fn waiting(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        self.read(DOING, |c| Box::pin(async move { by_rule(c).await.map(Outcome::Undo) })).await
     }
 }

@@ -1,7 +1,7 @@
 //! The store that several hosts share.
 //!
 //! Every clock is the database's. Locks are taken in one order, so that nobody waits in a circle:
-//! events, then withdrawals by id, then accounts; what depends on a lock is read by a statement of
+//! events, then withdrawals by id, then those of policies, then accounts; what depends on a lock is read by a statement of
 //! its own after it, for a statement sees what was there when it began.
 
 mod accept;
@@ -22,6 +22,7 @@ mod listen;
 mod maintain;
 mod migrations;
 mod operate;
+mod policies;
 mod pooler;
 mod releases;
 mod repair;
@@ -61,7 +62,7 @@ use super::StoreError;
 use super::gather::Gathering;
 use super::open::{OpenError, PostgresUrl, StoreOptions};
 use super::wakeup::Wakeup;
-use crate::domain::{EventType, Flow};
+use crate::domain::{EventType, Flow, Policies};
 
 /// Transactions that write withdrawals at the same time: while some wait for their commit, the
 /// database has others to work on.
@@ -70,6 +71,7 @@ const ACCEPTS: usize = 4;
 pub(super) struct Postgres {
     pool: Connections,
     flow: Arc<Flow>,
+    policies: Arc<Policies>,
     wakeup: Wakeup,
     announcing: Announcing,
     gathering: Gathering,
@@ -111,6 +113,7 @@ impl Postgres {
         Ok(Self {
             pool,
             flow: Arc::new(options.flow),
+            policies: Arc::new(options.policies),
             wakeup,
             announcing,
             gathering,

@@ -6,9 +6,11 @@ use super::chain::payments;
 use super::row::event_columns;
 use super::{Postgres, stored};
 use crate::domain::{
-    NewSignedTransaction, Payment, SignedTransaction, SigningRefusal, SigningSituation,
+    NewSignedTransaction, Payment, Policies, SignedTransaction, SigningRefusal, SigningSituation,
 };
 use crate::store::error::Doing;
+use crate::store::policies::{Judged, judge, keep_ruling};
+use crate::store::releases::Outcome;
 pub(super) use crate::store::sign::Under;
 use crate::store::sign::{self, Bound, DAY_MICROS, DOING};
 use crate::store::{SignPayment, Signing, SigningRules, StoreError, row};
@@ -20,26 +22,31 @@ impl Postgres {
         rules: &dyn SigningRules,
     ) -> Result<Signing, StoreError> {
         let mut tx = self.pool.begin().await.doing(DOING)?;
-        let signing = signing(&mut tx, &request, rules).await?;
+        let signing = signing(&mut tx, &request, rules, &self.policies).await?;
         // Either way before the answer. A transaction that is only dropped ends a moment after it,
         // and until then whoever passes over locked rows (a claim, a take-over) misses the event.
         match signing {
-            Signing::Signed(_) => tx.commit().await.doing(DOING)?,
+            Outcome::Keep(signing) => {
+                tx.commit().await.doing(DOING)?;
+                Ok(signing)
+            }
             // What was bound is undone: no nonce is used up.
-            Signing::Stored(_) | Signing::Refused(_) | Signing::LeaseLost | Signing::NotLive(_) => {
+            Outcome::Undo(signing) => {
                 tx.rollback().await.doing(DOING)?;
+                Ok(signing)
             }
         }
-        Ok(signing)
     }
 }
 
-/// Signs and stores, or says why not. Only after `Signed` there is something to commit.
+/// Signs and stores, or says why not. Only after `Signed`, and after a policy's no, there is
+/// something to commit.
 async fn signing(
     connection: &mut PgConnection,
     request: &SignPayment,
     rules: &dyn SigningRules,
-) -> Result<Signing, StoreError> {
+    policies: &Policies,
+) -> Result<Outcome<Signing>, StoreError> {
     let event = sqlx::query(concat!(
         "SELECT ",
         event_columns!(),
@@ -51,7 +58,7 @@ async fn signing(
     .fetch_optional(&mut *connection)
     .await
     .doing(DOING)?;
-    let Some(event) = event else { return Ok(Signing::LeaseLost) };
+    let Some(event) = event else { return Ok(Outcome::Undo(Signing::LeaseLost)) };
     let event = row::event(&event)?;
     // Whoever fails or concludes the withdrawal holds the same lock.
     sqlx::query("SELECT 1 FROM withdrawals WHERE id = $1 FOR UPDATE")
@@ -62,17 +69,25 @@ async fn signing(
     let payment = payments(connection, &[request.withdrawal]).await?.pop();
     let payment = match sign::check(request, &event, payment) {
         Ok(payment) => payment,
-        Err(answer) => return Ok(*answer),
+        Err(answer) => return Ok(Outcome::Undo(*answer)),
+    };
+    let ruling = match judge(connection, policies, &payment, &request.account).await? {
+        Judged::Passed(ruling) => ruling,
+        Judged::Stopped(no) => return Ok(Outcome::Keep(Signing::Refused(no))),
     };
     let bound = match bind(connection, request, &payment).await? {
         Ok(bound) => bound,
-        Err(refusal) => return Ok(Signing::Refused(refusal)),
+        Err(refusal) => return Ok(Outcome::Undo(Signing::Refused(refusal))),
     };
     let under = Under::from(request);
     let situation = situation(connection, under, payment, &bound).await?;
     match rules.sign(&situation).await {
-        Err(refusal) => Ok(Signing::Refused(refusal)),
-        Ok(signed) => Ok(Signing::Signed(store(connection, under, bound, signed).await?)),
+        Err(refusal) => Ok(Outcome::Undo(Signing::Refused(refusal))),
+        Ok(signed) => {
+            let signed = store(connection, under, bound, signed).await?;
+            keep_ruling(connection, policies, &signed, ruling).await?;
+            Ok(Outcome::Keep(Signing::Signed(signed)))
+        }
     }
 }
 

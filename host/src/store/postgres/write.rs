@@ -70,6 +70,7 @@ pub(super) async fn write(
 ) -> Result<(), StoreError> {
     if !writes.withdrawals.is_empty() {
         update_withdrawals(connection, &writes.withdrawals).await?;
+        clear_waits(connection, &writes.withdrawals).await?;
     }
     if !writes.transitions.is_empty() {
         insert_transitions(connection, &writes.transitions).await?;
@@ -123,6 +124,24 @@ async fn update_withdrawals(
     if written.rows_affected() != writes.len() as u64 {
         return Err(StoreError::conflict(DOING, "one is not as it was read"));
     }
+    Ok(())
+}
+
+/// What has ended waits for nothing.
+async fn clear_waits(
+    connection: &mut PgConnection,
+    writes: &[WithdrawalWrite],
+) -> Result<(), StoreError> {
+    let ended = writes.iter().filter(|w| w.withdrawal.state.is_end());
+    let ended: Vec<_> = ended.map(|w| w.withdrawal.id.as_uuid()).collect();
+    if ended.is_empty() {
+        return Ok(());
+    }
+    sqlx::query("DELETE FROM withdrawal_waits WHERE withdrawal_id = ANY($1)")
+        .bind(ended)
+        .execute(connection)
+        .await
+        .doing("forget what withdrawals waited for")?;
     Ok(())
 }
 

@@ -71,7 +71,8 @@ async fn accept(
     if taken().next().is_none() {
         return Ok(Outcome::Undo(written));
     }
-    insert_withdrawals(connection, &taken().map(|r| &r.withdrawal).collect::<Vec<_>>()).await?;
+    let withdrawals = taken().map(|r| (&r.withdrawal, r.idempotency.scope.as_str()));
+    insert_withdrawals(connection, &withdrawals.collect::<Vec<_>>()).await?;
     insert_events(connection, &taken().flat_map(|r| &r.events).collect::<Vec<_>>()).await?;
     Ok(Outcome::Keep(written))
 }

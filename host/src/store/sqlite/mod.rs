@@ -20,6 +20,7 @@ mod log_size;
 mod maintain;
 mod moved;
 mod operate;
+mod policies;
 mod releases;
 mod repair;
 mod retain;
@@ -59,7 +60,7 @@ use super::gather::Gathering;
 use super::open::{OpenError, StoreOptions};
 use super::wakeup::Wakeup;
 use super::{StoreError, migrate};
-use crate::domain::{Flow, Timestamp};
+use crate::domain::{Flow, Policies, Timestamp};
 
 /// How long a write waits for another process's. Ours are milliseconds; a backup tool's may not be.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -73,6 +74,7 @@ pub(super) struct Sqlite {
     writer: Arc<Writer>,
     gathering: Gathering,
     flow: Arc<Flow>,
+    policies: Arc<Policies>,
     wakeup: Wakeup,
     /// The hint that releases changed.
     releases: Wakeup,
@@ -120,6 +122,7 @@ impl Sqlite {
             gathering: Gathering::start(1, accept::Together(Arc::clone(&writer))),
             writer,
             flow: Arc::new(options.flow),
+            policies: Arc::new(options.policies),
             wakeup: Wakeup::new(),
             releases: Wakeup::new(),
         })

@@ -3,6 +3,7 @@
 //! The rules are the caller's and stay with the caller: the job hands out the situation, waits for
 //! what was signed, and stores it before it ends. If the caller goes away, the job is undone.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::sqlite::SqliteConnection;
@@ -13,9 +14,11 @@ use super::write::micros_of;
 use super::writer::Outcome;
 use super::{Sqlite, now, stored};
 use crate::domain::{
-    NewSignedTransaction, Payment, SignedTransaction, SigningRefusal, SigningSituation, Timestamp,
+    NewSignedTransaction, Payment, Policies, SignedTransaction, SigningRefusal, SigningSituation,
+    Timestamp,
 };
 use crate::store::error::Doing;
+use crate::store::policies::{Judged, judge, keep_ruling};
 pub(super) use crate::store::sign::Under;
 use crate::store::sign::{self, Bound, DAY_MICROS, DOING};
 use crate::store::{SignPayment, Signing, SigningRules, StoreError, row};
@@ -37,8 +40,11 @@ impl Sqlite {
         request: SignPayment,
         rules: &dyn SigningRules,
     ) -> Result<Signing, StoreError> {
+        let policies = Arc::clone(&self.policies);
         signed_by(rules, |signer| {
-            self.writer.write(DOING, move |c| Box::pin(sign(c, request, signer)))
+            self.writer.write(DOING, move |c| {
+                Box::pin(async move { sign(c, request, signer, &policies).await })
+            })
         })
         .await
     }
@@ -83,6 +89,7 @@ async fn sign(
     connection: &mut SqliteConnection,
     request: SignPayment,
     signer: Signer,
+    policies: &Policies,
 ) -> Result<Outcome<Signing>, StoreError> {
     let at = now();
     let event = sqlx::query(
@@ -100,6 +107,10 @@ async fn sign(
         Ok(payment) => payment,
         Err(answer) => return Ok(Outcome::Undo(*answer)),
     };
+    let ruling = match judge(connection, policies, &payment, &request.account).await? {
+        Judged::Passed(ruling) => ruling,
+        Judged::Stopped(no) => return Ok(Outcome::Keep(Signing::Refused(no))),
+    };
     let bound = match bind(connection, &request, &payment, at).await? {
         Ok(bound) => bound,
         Err(refusal) => return Ok(Outcome::Undo(Signing::Refused(refusal))),
@@ -111,6 +122,7 @@ async fn sign(
         Err(refusal) => Ok(Outcome::Undo(Signing::Refused(refusal))),
         Ok(signed) => {
             let stored = store(connection, under, bound, signed, at).await?;
+            keep_ruling(connection, policies, &stored, ruling).await?;
             Ok(Outcome::Keep(Signing::Signed(stored)))
         }
     }

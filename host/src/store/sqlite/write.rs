@@ -6,6 +6,7 @@ use super::now;
 use crate::domain::{NewEvent, Timestamp, Withdrawal, WithdrawalId};
 use crate::store::StoreError;
 use crate::store::error::Doing;
+use crate::store::policies::clear;
 use crate::store::row::{self, Columns};
 use crate::store::writes::{
     ClosingWrite, Facts, HistoryWrite, TransitionWrite, WithdrawalWrite, Writes, storable,
@@ -56,6 +57,9 @@ pub(super) async fn write(
 ) -> Result<(), StoreError> {
     for write in &writes.withdrawals {
         update_withdrawal(connection, write).await?;
+        if write.withdrawal.state.is_end() {
+            clear(connection, write.withdrawal.id).await?;
+        }
     }
     if !writes.transitions.is_empty() {
         insert_transitions(connection, &writes.transitions, at).await?;
@@ -72,13 +76,16 @@ pub(super) async fn write(
     Ok(())
 }
 
+/// Withdrawals, each with who handed it in.
 pub(super) async fn insert_withdrawals(
     connection: &mut SqliteConnection,
-    withdrawals: &[&Withdrawal],
+    withdrawals: &[(&Withdrawal, &str)],
 ) -> Result<(), StoreError> {
     let rows: Vec<_> = withdrawals
         .iter()
-        .map(|Withdrawal { id, request, state, requested_at, created_at, updated_at }| {
+        .map(|(withdrawal, requested_by)| {
+            let Withdrawal { id, request, state, requested_at, created_at, updated_at } =
+                withdrawal;
             (
                 id.to_string(),
                 &request.user_id,
@@ -90,14 +97,15 @@ pub(super) async fn insert_withdrawals(
                 micros_of(*requested_at),
                 micros_of(*created_at),
                 micros_of(*updated_at),
+                requested_by,
             )
         })
         .collect();
     sqlx::query(
         "INSERT INTO withdrawals (id, user_id, asset, network, amount, destination_address, \
-         status, requested_at, created_at, updated_at) SELECT value ->> 0, value ->> 1, \
+         status, requested_at, created_at, updated_at, requested_by) SELECT value ->> 0, value ->> 1, \
          value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, \
-         value ->> 8, value ->> 9 FROM json_each(?1)",
+         value ->> 8, value ->> 9, value ->> 10 FROM json_each(?1)",
     )
     .bind(json(&rows)?)
     .execute(connection)
