@@ -20,9 +20,11 @@ pub struct NetworkConfig {
     /// How many blocks make a payment final, its own block counted: 1 is "mined".
     pub depth: u64,
     pub assets: BTreeMap<String, Asset>,
-    /// A file in the Web3 Secret Storage format.
-    pub keystore: PathBuf,
-    pub passphrase: Passphrase,
+    /// Those that pay. At least one.
+    pub accounts: Vec<AccountConfig>,
+    pub spread: Spread,
+    /// How many transactions of one account may wait for being mined.
+    pub in_flight_max: u64,
     pub fees: FeeCaps,
     /// Not mined for so long, the host sends the stored bytes again itself.
     pub resend_after: Duration,
@@ -30,6 +32,24 @@ pub struct NetworkConfig {
     pub rebroadcast_after: Duration,
     /// For one call of a node, from connecting to the last byte.
     pub rpc_timeout: Duration,
+}
+
+/// An account that pays, and its key.
+#[derive(Debug, Clone)]
+pub struct AccountConfig {
+    /// A file in the Web3 Secret Storage format.
+    pub keystore: PathBuf,
+    pub passphrase: Passphrase,
+}
+
+/// Which account a new withdrawal is paid from, of those that can pay it now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Spread {
+    /// Each gets an even share.
+    #[default]
+    Even,
+    /// The first that can, in the order of the configuration.
+    InOrder,
 }
 
 /// How an asset exists on a network.

@@ -11,7 +11,7 @@ mod keys;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use config::{Asset, FeeCaps, NetworkConfig};
+pub use config::{AccountConfig, Asset, FeeCaps, NetworkConfig, Spread};
 pub use evm::{
     ConfirmationPass, EvmChain, PaymentTerms, RequestError, RpcError, SignError, TransactionRequest,
 };

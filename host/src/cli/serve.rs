@@ -13,7 +13,7 @@ use super::output::print;
 use super::store_args::store_of;
 use crate::api::{Limits, ReleaseRule};
 use crate::broker::{Broker, NatsBroker, NatsConfig, NatsStream};
-use crate::chain::{Asset, FeeCaps, NetworkConfig, Passphrase};
+use crate::chain::{AccountConfig, Asset, FeeCaps, NetworkConfig, Passphrase};
 
 /// Longer than any retry of a publication may take to come again.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
@@ -113,8 +113,9 @@ fn chain_network(config: &config::NetworkConfig) -> Result<NetworkConfig, CliErr
         rpc_urls,
         depth: config.depth,
         assets: assets.collect(),
-        keystore: config.keystore.clone(),
-        passphrase: Passphrase::new(config.passphrase.reveal().to_owned()),
+        accounts: config.accounts.iter().map(account).collect(),
+        spread: config.spread,
+        in_flight_max: config.in_flight_max,
         fees: FeeCaps {
             fee_max_per_gas: config.fee_per_gas_max_wei,
             fee_max_per_transaction: wei(
@@ -128,4 +129,11 @@ fn chain_network(config: &config::NetworkConfig) -> Result<NetworkConfig, CliErr
         rebroadcast_after: config.rebroadcast_after,
         rpc_timeout: RPC_TIMEOUT,
     })
+}
+
+fn account(config: &config::AccountConfig) -> AccountConfig {
+    AccountConfig {
+        keystore: config.keystore.clone(),
+        passphrase: Passphrase::new(config.passphrase.reveal().to_owned()),
+    }
 }

@@ -89,8 +89,14 @@ fn withdrawal(work: &Work) -> Result<WithdrawalId, SignError> {
 
 #[async_trait]
 impl Signer for ChainSigner {
-    async fn terms(&self, network: &Network, asset: &str) -> Result<PaymentTerms, SignError> {
-        let terms = self.chain(network)?.terms(asset).map_err(|error| sign_error(&error))?;
+    async fn terms(
+        &self,
+        work: &Work,
+        network: &Network,
+        asset: &str,
+    ) -> Result<PaymentTerms, SignError> {
+        let terms = self.chain(network)?.terms(work.withdrawal, asset).await;
+        let terms = terms.map_err(|error| sign_error(&error))?;
         Ok(PaymentTerms {
             chain_id: terms.chain_id,
             account: terms.account,

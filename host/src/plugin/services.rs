@@ -39,7 +39,13 @@ pub struct ServiceError(pub String);
 /// Behind the contract's `signer`. It decides; the plugin host only checks the grant.
 #[async_trait]
 pub trait Signer: Send + Sync {
-    async fn terms(&self, network: &Network, asset: &str) -> Result<PaymentTerms, SignError>;
+    /// How the asset is paid, and from which account the work's withdrawal is.
+    async fn terms(
+        &self,
+        work: &Work,
+        network: &Network,
+        asset: &str,
+    ) -> Result<PaymentTerms, SignError>;
 
     /// What was signed last for the work's withdrawal.
     async fn signed(&self, work: &Work) -> Result<Option<SignedTransaction>, SignError>;

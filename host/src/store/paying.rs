@@ -35,6 +35,9 @@ pub trait ChainStore: Send + Sync {
         chain_nonce: u64,
     ) -> Result<Account, StoreError>;
 
+    /// The accounts of a chain that were ever registered, in the order of their addresses.
+    async fn accounts(&self, chain_id: u64) -> Result<Vec<Account>, StoreError>;
+
     /// Stops all signing for the account. A repeat keeps the first reason.
     async fn freeze_account(
         &self,

@@ -68,9 +68,9 @@ pub(super) fn bound_before(payment: &Payment) -> Option<Bound> {
 pub(super) fn check_account(address: &str, found: Option<&Account>) -> Result<(), SigningRefusal> {
     let wait = |rule, reason| Err(SigningRefusal::Wait { rule, reason });
     match found {
-        None => wait("account-unknown", format!("the account {address} is not registered")),
+        None => wait("account.unknown", format!("the account {address} is not registered")),
         Some(Account { frozen_reason: Some(reason), .. }) => {
-            wait("account-frozen", format!("the account {address} is frozen: {reason}"))
+            wait("account.frozen", format!("the account {address} is frozen: {reason}"))
         }
         Some(_) => Ok(()),
     }

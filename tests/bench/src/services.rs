@@ -38,7 +38,12 @@ impl NoSigner {
 
 #[async_trait]
 impl Signer for NoSigner {
-    async fn terms(&self, _network: &Network, _asset: &str) -> Result<PaymentTerms, SignError> {
+    async fn terms(
+        &self,
+        _work: &Work,
+        _network: &Network,
+        _asset: &str,
+    ) -> Result<PaymentTerms, SignError> {
         Self::refuse()
     }
 

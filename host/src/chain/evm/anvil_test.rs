@@ -143,7 +143,11 @@ async fn bench(code: &str) -> Option<Bench> {
     let store = Arc::new(FakeStore::default());
     let urls = [anvil.url.clone()];
     let placeholder = "0x00000000000000000000000000000000000000cc";
-    let account = open(config(folder.path(), NETWORK, &urls, placeholder), &store).await.account();
+    let account = open(config(folder.path(), NETWORK, &urls, placeholder), &store)
+        .await
+        .accounts()
+        .next()
+        .unwrap();
     anvil.call("anvil_setBalance", json!([account, "0x56bc75e2d63100000"])).await;
     // Tokens only; a token that says no gives none, so its ledger is written to directly.
     let contract = anvil.token(code, &account).await;
@@ -206,7 +210,7 @@ async fn on_a_real_node_coins_and_tokens_arrive_exactly_once_and_are_confirmed_a
     let received = bench.anvil.coins(PAYEE).await;
     assert_eq!(received, U256::from(1_500_000_000_000_000_000_u64));
     assert_eq!(bench.anvil.tokens(&bench.contract, PAYEE).await, U256::from(1_500_000));
-    let left = bench.anvil.tokens(&bench.contract, &bench.chain.account()).await;
+    let left = bench.anvil.tokens(&bench.contract, &bench.chain.accounts().next().unwrap()).await;
     assert_eq!(left, U256::from(8_500_000));
 }
 

@@ -2,6 +2,7 @@
 //! `transaction`, `signing`), and what the chain says about it (`nodes`, `evidence`,
 //! `confirmation`).
 
+mod accounts;
 mod confirmation;
 mod convert;
 mod evidence;
@@ -22,7 +23,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use alloy_primitives::Address;
-use tokio::sync::OnceCell;
 use url::Url;
 
 pub use confirmation::ConfirmationPass;
@@ -30,6 +30,7 @@ pub use rpc::RpcError;
 pub use rules::TransactionRequest;
 pub use signing::SignError;
 
+use self::accounts::{Accounts, PayingAccount};
 use self::confirmation::Resends;
 use self::convert::{parse_address, uint256};
 use self::nodes::Nodes;
@@ -37,24 +38,21 @@ use self::rpc::Endpoint;
 use self::rules::{Terms, rule};
 use super::ChainError;
 use super::config::{Asset, NetworkConfig};
-use super::keys::AccountKey;
 use crate::domain::{Amount, Network, SignedTransaction, WithdrawalId};
 use crate::store::{ChainStore, StoreError};
 
 /// 10⁷⁷ is the largest power of ten below 2²⁵⁶.
 const DECIMALS_MAX: u8 = 77;
 
-/// One network: its nodes, its account, and what the host pays on it.
+/// One network: its nodes, its accounts, and what the host pays on it.
 #[derive(Debug)]
 pub struct EvmChain {
     config: NetworkConfig,
     chain_id: u64,
     assets: BTreeMap<String, KnownAsset>,
-    key: AccountKey,
+    accounts: Accounts,
     nodes: Nodes,
     store: StoreHandle,
-    /// Set once the account was registered and its nonce compared with the chain's.
-    account_checked: OnceCell<()>,
     resends: Mutex<Resends>,
 }
 
@@ -113,16 +111,18 @@ impl EvmChain {
             .iter()
             .map(|url| Endpoint::new(url.clone(), client.clone(), chain_id))
             .collect();
-        let key = AccountKey::load(&config.keystore, &config.passphrase)
+        let accounts = Accounts::load(&config.accounts, config.spread)
             .await
             .map_err(|source| ChainError::Keystore { network: config.network.clone(), source })?;
+        if let Some(address) = accounts.twice() {
+            return Err(fault("accounts", &format!("{address} is configured twice")));
+        }
         Ok(Self {
             chain_id,
             assets,
-            key,
+            accounts,
             nodes: Nodes::new(endpoints),
             store: StoreHandle(store),
-            account_checked: OnceCell::new(),
             resends: Mutex::new(Resends::default()),
             config,
         })
@@ -138,18 +138,22 @@ impl EvmChain {
         self.chain_id
     }
 
-    /// The paying account, with its EIP-55 checksum.
-    #[must_use]
-    pub fn account(&self) -> String {
-        self.key.address().to_checksum(None)
+    /// The paying accounts, with their EIP-55 checksums, in the order of the configuration.
+    pub fn accounts(&self) -> impl Iterator<Item = String> {
+        self.accounts.iter().map(|account| account.address().to_checksum(None))
     }
 
-    /// How `asset` is paid here. Asks nobody.
+    /// How `asset` is paid here, for this withdrawal: with the account of its first signature, or
+    /// before it the one that would sign now. Asks no node.
     ///
     /// # Errors
-    /// [`SignError::Refused`]: the network has no such asset.
-    pub fn terms(&self, asset: &str) -> Result<PaymentTerms, SignError> {
-        let terms = self.inner_terms(asset)?;
+    /// [`SignError::Refused`]: the network has no such asset. Or the store cannot be read.
+    pub async fn terms(
+        &self,
+        withdrawal: Option<WithdrawalId>,
+        asset: &str,
+    ) -> Result<PaymentTerms, SignError> {
+        let terms = self.inner_terms(asset, self.account_of(withdrawal).await?)?;
         Ok(PaymentTerms {
             chain_id: terms.chain_id,
             account: terms.account.to_checksum(None),
@@ -192,7 +196,40 @@ impl EvmChain {
         Ok(payment.and_then(|payment| payment.transactions.into_iter().next_back()))
     }
 
-    fn inner_terms<'a>(&'a self, asset: &'a str) -> Result<Terms<'a>, SignError> {
+    async fn account_of(
+        &self,
+        withdrawal: Option<WithdrawalId>,
+    ) -> Result<&PayingAccount, SignError> {
+        let withdrawal = withdrawal.unwrap_or_else(|| WithdrawalId::from_uuid(uuid::Uuid::nil()));
+        let payment = self.store.0.payment(withdrawal).await?;
+        let bound = payment.as_ref().and_then(|payment| payment.transactions.first());
+        if let Some(first) = bound {
+            return self.bound_account(&first.account);
+        }
+        let known = self.store.0.accounts(self.chain_id).await?;
+        let frozen = |account: &&PayingAccount| {
+            let stored = account.stored();
+            known.iter().any(|it| it.address == stored && it.frozen_reason.is_some())
+        };
+        let order = self.accounts.order(withdrawal);
+        let able = order.iter().copied().find(|account| !frozen(account));
+        // Never empty.
+        able.or_else(|| order.first().copied())
+            .ok_or_else(|| SignError::Unavailable("no account is configured".into()))
+    }
+
+    fn bound_account(&self, stored: &str) -> Result<&PayingAccount, SignError> {
+        self.accounts.get(stored).ok_or_else(|| SignError::Wait {
+            rule: rule::ACCOUNT,
+            reason: format!("the key of {stored}, which signed first, is not here"),
+        })
+    }
+
+    fn inner_terms<'a>(
+        &'a self,
+        asset: &'a str,
+        account: &PayingAccount,
+    ) -> Result<Terms<'a>, SignError> {
         let known = self.assets.get(asset).ok_or_else(|| SignError::Refused {
             rule: rule::ASSET,
             reason: format!("{} has no such asset", self.config.network),
@@ -201,9 +238,10 @@ impl EvmChain {
             network: self.config.network.as_str(),
             chain_id: self.chain_id,
             asset,
-            account: self.key.address(),
+            account: account.address(),
             contract: known.contract,
             decimals: known.decimals,
+            nonce_end: account.mined().saturating_add(self.config.in_flight_max),
         })
     }
 }
@@ -227,6 +265,12 @@ fn check_numbers(
     let http = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
     if !config.rpc_urls.iter().all(http) {
         return Err(fault("rpc_urls", "only http:// and https:// are spoken"));
+    }
+    if config.accounts.is_empty() {
+        return Err(fault("accounts", "at least one is needed"));
+    }
+    if config.in_flight_max == 0 {
+        return Err(fault("in_flight_max", "it is at least 1"));
     }
     if config.rpc_timeout.is_zero() {
         return Err(fault("rpc_timeout", "it is above zero"));

@@ -33,11 +33,24 @@ pub(super) mod rule {
     pub(in crate::chain) const REPLACEMENT_FEE: &str = "replacement.fees";
     pub(in crate::chain) const CLOSED: &str = "nonce.closed";
     pub(in crate::chain) const ACCOUNT: &str = "account.key";
+    pub(in crate::chain) const IN_FLIGHT: &str = "account.in-flight";
     pub(in crate::chain) const FROZEN: &str = "account.frozen";
     pub(in crate::chain) const BALANCE_NATIVE: &str = "balance.native";
     pub(in crate::chain) const BALANCE_ASSET: &str = "balance.asset";
     pub(in crate::chain) const EVENT: &str = "event.live";
     pub(in crate::chain) const NODE_CHAIN: &str = "node.chain-id";
+}
+
+/// Whether another account might do what this one waits with.
+pub(super) fn is_of_the_account(rule: &str) -> bool {
+    matches!(
+        rule,
+        rule::FROZEN
+            | rule::IN_FLIGHT
+            | rule::BALANCE_NATIVE
+            | rule::BALANCE_ASSET
+            | rule::FEE_CAP_DAY
+    )
 }
 
 /// What a plugin asks to have signed, as it came: nothing in it is trusted or well-formed yet.
@@ -66,6 +79,9 @@ pub(super) struct Terms<'a> {
     /// None for the chain's own coin.
     pub(super) contract: Option<Address>,
     pub(super) decimals: u8,
+    /// The account's first nonce that may not be signed yet: so many of its transactions may wait
+    /// for being mined. Nodes drop what one account sends beyond a number.
+    pub(super) nonce_end: u64,
 }
 
 /// What the account has, as a node said just before.
@@ -136,6 +152,10 @@ fn check_situation(
     if situation.earlier.is_empty() == replace {
         let reason = if replace { "nothing was signed yet" } else { "one was signed before" };
         return Err(refused(rule::REPLACEMENT, reason));
+    }
+    if situation.earlier.is_empty() && situation.nonce >= terms.nonce_end {
+        let reason = format!("nonce {} waits until earlier ones are mined", situation.nonce);
+        return Err(wait(rule::IN_FLIGHT, reason));
     }
     for earlier in &situation.earlier {
         // The store binds the nonce; that it is one for ever is worth looking at twice.

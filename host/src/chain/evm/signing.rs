@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 
 use super::EvmChain;
-use super::convert::stored_address;
+use super::accounts::PayingAccount;
 use super::rpc::RpcError;
 use super::rules::{self, Balances, Terms, TransactionRequest, rule};
 use super::transaction;
@@ -81,7 +81,8 @@ impl EvmChain {
         request: TransactionRequest,
         replace: bool,
     ) -> Result<SignedTransaction, SignError> {
-        let signed = self.sign_inner(lease, withdrawal, request, replace).await;
+        let ask = Ask { lease, withdrawal, request, replace };
+        let signed = self.sign_inner(&ask).await;
         match &signed {
             Ok(signed) => tracing::info!(
                 withdrawal.id = %withdrawal,
@@ -96,14 +97,8 @@ impl EvmChain {
         signed
     }
 
-    async fn sign_inner(
-        &self,
-        lease: LeaseRef,
-        withdrawal: WithdrawalId,
-        request: TransactionRequest,
-        replace: bool,
-    ) -> Result<SignedTransaction, SignError> {
-        let payment = self.store.0.payment(withdrawal).await?;
+    async fn sign_inner(&self, ask: &Ask) -> Result<SignedTransaction, SignError> {
+        let payment = self.store.0.payment(ask.withdrawal).await?;
         let payment = payment.ok_or_else(|| SignError::Refused {
             rule: rule::EVENT,
             reason: "there is no such withdrawal".into(),
@@ -112,26 +107,82 @@ impl EvmChain {
             let reason = "the withdrawal is on another network".into();
             return Err(SignError::Refused { rule: rule::NETWORK, reason });
         }
-        let terms = self.inner_terms(&payment.withdrawal.request.asset)?;
+        let asset = &payment.withdrawal.request.asset;
+        let Some(first) = payment.transactions.first() else {
+            return self.sign_first(ask, asset).await;
+        };
+        let account = self.bound_account(&first.account)?;
         // Stored bytes are handed out even while every node is away.
-        let stored = !payment.transactions.is_empty() && !replace;
-        let balances = if stored {
-            None
-        } else {
-            self.check_account().await?;
+        let look = ask.replace;
+        self.sign_from(account, ask, asset, look).await
+    }
+
+    /// Binds the withdrawal to the first account that can pay it now.
+    async fn sign_first(&self, ask: &Ask, asset: &str) -> Result<SignedTransaction, SignError> {
+        let mut first_wait = None;
+        for account in self.accounts.order(ask.withdrawal) {
+            match self.sign_first_from(account, ask, asset).await {
+                Err(SignError::Wait { rule, reason }) if rules::is_of_the_account(rule) => {
+                    let reason = format!("{}: {reason}", account.address());
+                    first_wait.get_or_insert(SignError::Wait { rule, reason });
+                }
+                signed => return signed,
+            }
+        }
+        Err(first_wait.unwrap_or_else(|| SignError::Unavailable("no account is configured".into())))
+    }
+
+    async fn sign_first_from(
+        &self,
+        account: &PayingAccount,
+        ask: &Ask,
+        asset: &str,
+    ) -> Result<SignedTransaction, SignError> {
+        let signed = self.sign_from(account, ask, asset, true).await;
+        if !matches!(signed, Err(SignError::Wait { rule: rule::IN_FLIGHT, .. })) {
+            return signed;
+        }
+        // As far as this host has heard. It may have been mined since.
+        let mined = self.nodes.transaction_count(account.address()).await?;
+        if mined <= account.mined() {
+            return signed;
+        }
+        account.saw_mined(mined);
+        self.sign_from(account, ask, asset, true).await
+    }
+
+    async fn sign_from(
+        &self,
+        account: &PayingAccount,
+        ask: &Ask,
+        asset: &str,
+        look: bool,
+    ) -> Result<SignedTransaction, SignError> {
+        if look {
+            self.check_account(account).await?;
+        }
+        let terms = self.inner_terms(asset, account)?;
+        let balances = match look {
+            false => None,
             // Before the store's transaction, which waits for no network. A payment that becomes
             // final in between was still counted as in flight or is missing in this balance, and
             // either way the node's own check of the sum stands behind ours.
-            Some(self.nodes.balances(terms.account, terms.contract).await?)
+            true => Some(self.nodes.balances(terms.account, terms.contract).await?),
         };
-        let rules =
-            Rules { terms, caps: &self.config.fees, balances, request, replace, key: &self.key };
+        let rules = Rules {
+            terms,
+            caps: &self.config.fees,
+            balances,
+            request: &ask.request,
+            replace: ask.replace,
+            key: &account.key,
+        };
         let sign = SignPayment {
-            lease,
-            withdrawal,
+            lease: ask.lease,
+            withdrawal: ask.withdrawal,
             chain_id: self.chain_id,
-            account: stored_address(self.key.address()),
-            replace,
+            account: account.stored(),
+            replace: ask.replace,
         };
         match self.store.0.sign_payment(sign, &rules).await? {
             Signing::Signed(signed) | Signing::Stored(signed) => Ok(signed),
@@ -145,36 +196,56 @@ impl EvmChain {
 
     /// Makes the account known before its first signature, and compares its nonce with the
     /// chain's: a chain that is ahead of the store saw transactions that this store never signed.
-    async fn check_account(&self) -> Result<(), SignError> {
-        self.account_checked.get_or_try_init(|| self.register_account()).await.copied()
+    pub(super) async fn check_account(&self, account: &PayingAccount) -> Result<(), SignError> {
+        account.checked.get_or_try_init(|| self.register_account(account)).await.copied()
     }
 
-    async fn register_account(&self) -> Result<(), SignError> {
-        let address = stored_address(self.key.address());
+    async fn register_account(&self, account: &PayingAccount) -> Result<(), SignError> {
+        let address = account.stored();
         // The chain first, then the store: what another host signs and sends in between raises
         // the store's number, and never makes the chain look ahead.
-        let chain_nonce = self.nodes.transaction_count(self.key.address()).await?;
-        let account = self.store.0.register_account(self.chain_id, &address, chain_nonce).await?;
-        if let Some(reason) = account.frozen_reason {
+        let chain_nonce = self.nodes.transaction_count(account.address()).await?;
+        account.saw_mined(chain_nonce);
+        let known = self.store.0.register_account(self.chain_id, &address, chain_nonce).await?;
+        if let Some(reason) = known.frozen_reason {
             return Err(SignError::Wait { rule: rule::FROZEN, reason });
         }
-        if chain_nonce > account.next_nonce {
+        if chain_nonce > known.next_nonce {
             let reason = format!(
                 "the chain has seen {chain_nonce} transactions of {address}, this store allotted \
                  {} nonces: the key is used elsewhere, or the store was restored from a backup",
-                account.next_nonce
+                known.next_nonce
             );
-            self.store.0.freeze_account(self.chain_id, &address, &reason).await?;
-            tracing::error!(
-                network = %self.config.network,
-                account = address,
-                reason,
-                "the account is frozen: nothing is signed for it until an operator has looked"
-            );
+            self.freeze(account, &reason).await?;
             return Err(SignError::Wait { rule: rule::FROZEN, reason });
         }
         Ok(())
     }
+
+    /// Signs nothing more for the account until an operator has looked.
+    pub(super) async fn freeze(
+        &self,
+        account: &PayingAccount,
+        reason: &str,
+    ) -> Result<(), StoreError> {
+        let address = account.stored();
+        self.store.0.freeze_account(self.chain_id, &address, reason).await?;
+        tracing::error!(
+            network = %self.config.network,
+            account = address,
+            reason,
+            "the account is frozen: nothing is signed for it until an operator has looked"
+        );
+        Ok(())
+    }
+}
+
+/// What a plugin asks for, under which lease.
+struct Ask {
+    lease: LeaseRef,
+    withdrawal: WithdrawalId,
+    request: TransactionRequest,
+    replace: bool,
 }
 
 /// The rules with all that they look at, as the store calls them.
@@ -183,7 +254,7 @@ struct Rules<'a> {
     caps: &'a FeeCaps,
     /// None only where something is signed already, and then nobody asks.
     balances: Option<Balances>,
-    request: TransactionRequest,
+    request: &'a TransactionRequest,
     replace: bool,
     key: &'a AccountKey,
 }
@@ -198,7 +269,7 @@ impl SigningRules for Rules<'_> {
             return Err(SigningRefusal::Unavailable("the balance was not read".into()));
         };
         let approved =
-            rules::check(&self.terms, self.caps, balances, situation, &self.request, self.replace)?;
+            rules::check(&self.terms, self.caps, balances, situation, self.request, self.replace)?;
         transaction::sign(&approved, self.key)
             .map_err(|fault| SigningRefusal::Unavailable(fault.to_string()))
     }

@@ -133,7 +133,7 @@ async fn what_is_in_flight_is_reserved() {
 #[tokio::test]
 async fn a_chain_ahead_of_the_store_freezes_the_account_and_says_why() {
     let bench = bench(5).await;
-    let account = stored_address(bench.chain.key.address());
+    let account = bench.chain.accounts.iter().next().unwrap().stored();
     bench.store.register_account(1, &account, 4).await.unwrap();
     let id = bench.store.add(one_eth()).await;
     for _ in 0..2 {
@@ -149,7 +149,7 @@ async fn a_chain_ahead_of_the_store_freezes_the_account_and_says_why() {
 #[tokio::test]
 async fn a_store_ahead_of_the_chain_is_what_in_flight_looks_like() {
     let bench = bench(5).await;
-    let account = stored_address(bench.chain.key.address());
+    let account = bench.chain.accounts.iter().next().unwrap().stored();
     bench.store.register_account(1, &account, 9).await.unwrap();
     let id = bench.store.add(one_eth()).await;
     let signed = bench.chain.sign(a_lease(), id, payment(), false).await.unwrap();
@@ -211,11 +211,11 @@ async fn unknown_withdrawals_networks_and_assets_are_refused_by_name() {
 #[tokio::test]
 async fn terms_and_requests_are_judged_without_asking_anyone() {
     let bench = bench(0).await;
-    let terms = bench.chain.terms("USDT").unwrap();
+    let terms = bench.chain.terms(None, "USDT").await.unwrap();
     assert_eq!((terms.chain_id, terms.decimals), (1, 6));
     assert_eq!(terms.contract.as_deref(), Some(CONTRACT));
-    assert_eq!(terms.account, bench.chain.account());
-    assert!(bench.chain.terms("DOGE").is_err());
+    assert_eq!(terms.account, bench.chain.accounts().next().unwrap());
+    assert!(bench.chain.terms(None, "DOGE").await.is_err());
     let field = |asset: &str, amount: &str| {
         let amount = amount.parse().unwrap();
         bench.chain.validate_request(asset, &amount).err().map(|error| error.field)
@@ -259,12 +259,69 @@ async fn a_wrong_configuration_names_its_field() {
     assert_eq!(field(&|c| c.rpc_timeout = std::time::Duration::ZERO).await, "rpc_timeout");
     assert_eq!(field(&|c| c.fees.gas_limit_max = 20_999).await, "gas_limit_max");
     assert_eq!(field(&|c| c.assets.clear()).await, "assets");
+    assert_eq!(field(&|c| c.accounts.clear()).await, "accounts");
+    assert_eq!(field(&|c| c.accounts.push(c.accounts[0].clone())).await, "accounts");
+    assert_eq!(field(&|c| c.in_flight_max = 0).await, "in_flight_max");
     let bad_checksum = "0x52908400098527886E0F7030069857D2E4169Ee7";
     for contract in ["", "0x12", "0x0000000000000000000000000000000000000000", bad_checksum] {
         let edit = |c: &mut NetworkConfig| drop(c.assets.insert("T".into(), token(contract)));
         assert_eq!(field(&edit).await, "assets", "{contract}");
     }
-    assert_eq!(field(&|c| c.keystore = folder.path().join("no")).await, "keystore");
+    assert_eq!(field(&|c| c.accounts[0].keystore = folder.path().join("no")).await, "keystore");
     let twice = Chains::open(vec![good.clone(), good], Arc::new(FakeStore::default())).await;
     assert!(matches!(twice, Err(ChainError::Config { field: "network", .. })));
+}
+
+/// A second account beside the first, in the order of the configuration.
+async fn two_accounts(in_flight_max: u64) -> Bench {
+    let nonce = Arc::new(AtomicU64::new(0));
+    let node = node(&nonce).await;
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = Arc::new(FakeStore::default());
+    let urls = [node.url.clone()];
+    let second = config(other.path(), "eip155:1", &urls, CONTRACT).accounts;
+    let mut config = config(folder.path(), "eip155:1", &urls, CONTRACT);
+    config.accounts.extend(second);
+    config.spread = crate::chain::Spread::InOrder;
+    config.in_flight_max = in_flight_max;
+    let chain = open(config, &store).await;
+    Bench { node, nonce, store, chain, _folder: folder }
+}
+
+#[tokio::test]
+async fn an_account_has_so_many_in_flight_and_no_more() {
+    let bench = two_accounts(2).await;
+    let mut accounts = Vec::new();
+    for _ in 0..4 {
+        let id = bench.store.add(one_eth()).await;
+        let signed = bench.chain.sign(a_lease(), id, payment(), false).await.unwrap();
+        accounts.push((signed.account, signed.nonce));
+    }
+    let [first, second] = [0, 2].map(|i: usize| accounts[i].0.clone());
+    assert_ne!(first, second);
+    let expected = [(&first, 0), (&first, 1), (&second, 0), (&second, 1)];
+    assert_eq!(accounts.iter().map(|(a, n)| (a, *n)).collect::<Vec<_>>(), expected);
+    let fifth = bench.store.add(one_eth()).await;
+    let waits = bench.chain.sign(a_lease(), fifth, payment(), false).await.unwrap_err();
+    assert!(matches!(waits, SignError::Wait { rule: "account.in-flight", .. }), "{waits}");
+    // One is mined: there is room again.
+    bench.nonce.store(1, Ordering::SeqCst);
+    let signed = bench.chain.sign(a_lease(), fifth, payment(), false).await.unwrap();
+    assert_eq!((signed.account, signed.nonce), (first, 2));
+}
+
+#[tokio::test]
+async fn an_account_that_cannot_pay_is_passed_over_and_a_bound_withdrawal_stays() {
+    let bench = two_accounts(100).await;
+    let bound = bench.store.add(one_eth()).await;
+    let signed = bench.chain.sign(a_lease(), bound, payment(), false).await.unwrap();
+    bench.store.freeze_account(1, &signed.account, "a test").await.unwrap();
+    let next = bench.store.add(one_eth()).await;
+    let terms = bench.chain.terms(Some(next), "ETH").await.unwrap();
+    let other = bench.chain.sign(a_lease(), next, payment(), false).await.unwrap();
+    assert_ne!(other.account, signed.account);
+    assert_eq!(terms.account.to_lowercase(), other.account);
+    let terms = bench.chain.terms(Some(bound), "ETH").await.unwrap();
+    assert_eq!(terms.account.to_lowercase(), signed.account);
+    assert_eq!(bench.store.transactions(bound).await.len(), 1);
 }

@@ -11,11 +11,13 @@ use async_trait::async_trait;
 use chrono::Utc;
 use tokio::sync::Mutex;
 
-use super::super::{Asset, Chains, FeeCaps, NetworkConfig, Passphrase, create_keystore};
+use super::super::{
+    AccountConfig, Asset, Chains, FeeCaps, NetworkConfig, Passphrase, Spread, create_keystore,
+};
 use super::EvmChain;
 use super::convert::stored_address;
 use crate::domain::{
-    BigUint, EventId, LeaseToken, NewSignedTransaction, Payment, SignedTransaction,
+    BigUint, EventId, LeaseToken, NewSignedTransaction, Payment, SignedTransaction, SigningRefusal,
     SigningSituation, Step, Timestamp, TransactionKind, Withdrawal, WithdrawalId,
     WithdrawalRequest, WithdrawalState, WithdrawalStatus,
 };
@@ -93,8 +95,9 @@ pub(super) fn config(
             ("ETH".into(), Asset::Native { decimals: 18 }),
             ("USDT".into(), usdt),
         ]),
-        keystore,
-        passphrase,
+        accounts: vec![AccountConfig { keystore, passphrase }],
+        spread: Spread::Even,
+        in_flight_max: 1_000,
         fees: FeeCaps {
             fee_max_per_gas: 100_000_000_000,
             fee_max_per_transaction: 10_000_000_000_000_000,
@@ -209,6 +212,10 @@ impl ChainStore for FakeStore {
         }
         let key = (request.chain_id, request.account.clone());
         let account = state.accounts[&key].clone();
+        if let Some(reason) = account.frozen_reason {
+            let refusal = SigningRefusal::Wait { rule: "account.frozen", reason };
+            return Ok(Signing::Refused(refusal));
+        }
         let situation = situation(&state, &request, account.next_nonce);
         let new = match rules.sign(&situation).await {
             Ok(new) => new,
@@ -244,6 +251,11 @@ impl ChainStore for FakeStore {
         };
         let mut state = self.state.lock().await;
         Ok(state.accounts.entry((chain_id, address.to_owned())).or_insert(new).clone())
+    }
+
+    async fn accounts(&self, chain_id: u64) -> Result<Vec<Account>, StoreError> {
+        let state = self.state.lock().await;
+        Ok(state.accounts.values().filter(|it| it.chain_id == chain_id).cloned().collect())
     }
 
     async fn freeze_account(

@@ -26,7 +26,7 @@ use crate::jobs::Retention;
 
 pub use check::{ConfigArgs, run};
 pub use error::{ConfigError, ConfigErrors};
-pub use networks::{AssetConfig, AssetKind, NetworkConfig};
+pub use networks::{AccountConfig, AssetConfig, AssetKind, NetworkConfig};
 pub use outbound::{AuditConfig, SecretCommand, SecretConfig};
 pub use redacted::Redacted;
 pub use sections::{

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::chain::Spread;
 use crate::domain::{BigUint, Network};
 
 use super::reader::Section;
@@ -17,9 +18,11 @@ pub struct NetworkConfig {
     pub rpc_urls: Vec<Redacted>,
     /// So many blocks make a payment final; the block that holds it is the first.
     pub depth: u64,
-    /// A file in the Web3 Secret Storage format.
-    pub keystore: PathBuf,
-    pub passphrase: Redacted,
+    /// Those that pay. At least one.
+    pub accounts: Vec<AccountConfig>,
+    pub spread: Spread,
+    /// How many transactions of an account may wait for being mined.
+    pub in_flight_max: u64,
     /// Signed bytes are sent again this long after they were sent.
     pub resend_after: Duration,
     /// How often open payments are looked at.
@@ -32,6 +35,13 @@ pub struct NetworkConfig {
     pub gas_limit_max: u64,
     /// By the name that requests use. At least one.
     pub assets: BTreeMap<String, AssetConfig>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountConfig {
+    /// A file in the Web3 Secret Storage format.
+    pub keystore: PathBuf,
+    pub passphrase: Redacted,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +59,8 @@ pub enum AssetKind {
 }
 
 const DEPTH: u64 = 12;
+/// What reth keeps of one sender, and what geth promises to keep.
+const IN_FLIGHT_MAX: u64 = 16;
 const RESEND_AFTER: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_secs(2);
 const POLL_RANGE: std::ops::RangeInclusive<Duration> =
@@ -80,8 +92,13 @@ fn read_network(mut section: Section<'_>) -> Option<NetworkConfig> {
     }
     let rpc_urls = read_rpc_urls(&mut section);
     let depth = section.integer("depth", DEPTH, 1..=100_000);
-    let keystore = read_keystore(&mut section);
-    let passphrase = read_passphrase(&mut section);
+    let accounts = read_accounts(&mut section);
+    let spread = section.parsed("spread", |text| match text {
+        "even" => Ok(Spread::Even),
+        "in-order" => Ok(Spread::InOrder),
+        other => Err(format!("{other:?} is no rule: write \"even\" or \"in-order\"")),
+    });
+    let in_flight_max = section.integer("in_flight_max", IN_FLIGHT_MAX, 1..=100_000);
     let resend_after = section.duration("resend_after", RESEND_AFTER, WAIT_RANGE);
     let rebroadcast_after = section.duration("rebroadcast_after", REBROADCAST_AFTER, WAIT_RANGE);
     let poll = section.duration("poll", POLL, POLL_RANGE);
@@ -102,8 +119,9 @@ fn read_network(mut section: Section<'_>) -> Option<NetworkConfig> {
         id: id?,
         rpc_urls: rpc_urls?,
         depth,
-        keystore: keystore?,
-        passphrase: passphrase?,
+        accounts: accounts?,
+        spread: spread.unwrap_or_default(),
+        in_flight_max,
         resend_after,
         poll,
         rebroadcast_after,
@@ -143,6 +161,35 @@ fn read_rpc_urls(section: &mut Section<'_>) -> Option<Vec<Redacted>> {
         return section.missing("rpc_urls", "rpc_urls = [\"https://rpc.example\"]");
     }
     urls
+}
+
+/// `[[networks.accounts]]`, or the keys of a single one in the network itself.
+fn read_accounts(section: &mut Section<'_>) -> Option<Vec<AccountConfig>> {
+    if !section.has("accounts") {
+        let _ = section.take("accounts");
+        return read_account(section).map(|account| vec![account]);
+    }
+    for name in ["keystore", "passphrase_file", "passphrase_env"] {
+        if section.take(name).is_some() {
+            section.error(name, "is given beside accounts: keep one of them");
+        }
+    }
+    let read = |mut section: Section<'_>| {
+        let account = read_account(&mut section);
+        section.finish();
+        account
+    };
+    let accounts: Vec<_> = section.sections("accounts").into_iter().map(read).collect();
+    if accounts.is_empty() {
+        return section.missing("accounts", "[[networks.accounts]] with keystore");
+    }
+    accounts.into_iter().collect()
+}
+
+fn read_account(section: &mut Section<'_>) -> Option<AccountConfig> {
+    let keystore = read_keystore(section);
+    let passphrase = read_passphrase(section);
+    Some(AccountConfig { keystore: keystore?, passphrase: passphrase? })
 }
 
 fn read_keystore(section: &mut Section<'_>) -> Option<PathBuf> {

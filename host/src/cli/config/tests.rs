@@ -142,7 +142,7 @@ fn a_full_configuration_is_read() {
     assert_eq!(requested.len(), 2);
     assert!(config.flow.event_types(crate::domain::WithdrawalStatus::Failed).is_empty());
     let network = &config.networks[0];
-    assert_eq!(network.passphrase.reveal(), "hunter2");
+    assert_eq!(network.accounts[0].passphrase.reveal(), "hunter2");
     assert_eq!(network.assets["ETH"].kind, AssetKind::Native);
     assert!(matches!(network.assets["USDC"].kind, AssetKind::Erc20 { .. }));
     assert!(matches!(&config.broker, BrokerConfig::Nats { stream, .. } if stream == "PAYOUTS"));
@@ -225,6 +225,17 @@ fn each_wrong_value_is_an_error_that_names_its_key() {
         ("rpc_urls = [\"http://h\"]", "rpc_urls = [1]", "networks[0].rpc_urls[0]"),
         ("keystore = \"key.json\"", "keystore = \"none\"", "networks[0].keystore"),
         ("keystore = \"key.json\"", "", "networks[0].keystore"),
+        ("keystore = \"key.json\"", "spread = \"all\"", "networks[0].spread"),
+        (
+            "[networks.assets.ETH]",
+            "[[networks.accounts]]\nkeystore = \"key.json\"\n[networks.assets.ETH]",
+            "networks[0].accounts[0].passphrase_file",
+        ),
+        (
+            "[networks.assets.ETH]",
+            "[[networks.accounts]]\nkeystore = \"key.json\"\n[networks.assets.ETH]",
+            "networks[0].keystore",
+        ),
         ("passphrase_file = \"pass\"", "", "networks[0].passphrase_file"),
         ("passphrase_file = \"pass\"", "passphrase = \"x\"", "networks[0].passphrase"),
         ("passphrase_file = \"pass\"", "passphrase_env = \"NONE\"", "networks[0].passphrase_env"),

@@ -18,7 +18,7 @@ use super::host_plugins::PluginsPlan;
 use super::logging::start_logging;
 use super::output::print;
 use crate::api;
-use crate::chain::{Asset, FeeCaps, NetworkConfig};
+use crate::chain::{AccountConfig, Asset, FeeCaps, NetworkConfig, Spread};
 use crate::domain::Flow;
 use crate::jobs::Retention;
 use crate::sandbox::{self, StandIns, StandInsOptions};
@@ -128,8 +128,12 @@ fn network(identity: &Identity, stand_ins: &StandIns) -> Result<NetworkConfig, C
                 Asset::Erc20 { contract, decimals: sandbox::TOKEN_DECIMALS },
             ),
         ]),
-        keystore: identity.keystore.clone(),
-        passphrase: identity.passphrase.clone(),
+        accounts: vec![AccountConfig {
+            keystore: identity.keystore.clone(),
+            passphrase: identity.passphrase.clone(),
+        }],
+        spread: Spread::default(),
+        in_flight_max: 1_000,
         // Nothing is at stake here: only what a mistake in a plugin would multiply is capped.
         fees: FeeCaps {
             fee_max_per_gas: 1_000_000_000_000,

@@ -221,6 +221,7 @@ struct NoSigner;
 impl crate::plugin::Signer for NoSigner {
     async fn terms(
         &self,
+        _: &Work,
         _: &crate::domain::Network,
         _: &str,
     ) -> Result<crate::plugin::PaymentTerms, crate::plugin::SignError> {

@@ -15,10 +15,13 @@ const TEXT_BYTES_MAX: usize = 256;
 impl Host for CallState {
     async fn terms(&mut self, network: String, asset: String) -> Result<PaymentTerms, SignError> {
         let network = self.granted_network(&network)?;
-        let (_, services) = self.facts.working().map_err(SignError::Unavailable)?;
+        let (work, services) = self.facts.working().map_err(SignError::Unavailable)?;
         self.facts.count_host_call().map_err(SignError::Unavailable)?;
         let asset: String = asset.chars().take(TEXT_BYTES_MAX).collect();
-        let terms = services.signer.terms(&network, &asset).await.map_err(refusal)?;
+        self.facts.store_begins();
+        let terms = services.signer.terms(work, &network, &asset).await;
+        self.facts.store_answered(!is_away(&terms));
+        let terms = terms.map_err(refusal)?;
         Ok(PaymentTerms {
             chain_id: terms.chain_id,
             account: terms.account,

@@ -61,8 +61,13 @@ impl Messaging for Recorded<dyn Messaging> {
 
 #[async_trait]
 impl Signer for Recorded<dyn Signer> {
-    async fn terms(&self, network: &Network, asset: &str) -> Result<PaymentTerms, SignError> {
-        let terms = self.inner.terms(network, asset).await;
+    async fn terms(
+        &self,
+        work: &Work,
+        network: &Network,
+        asset: &str,
+    ) -> Result<PaymentTerms, SignError> {
+        let terms = self.inner.terms(work, network, asset).await;
         let noted = (network.clone(), asset.to_owned(), terms.clone());
         self.recorder.write(asset.len(), |recording| recording.terms.push(noted));
         terms

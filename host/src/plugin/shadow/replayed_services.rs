@@ -83,7 +83,12 @@ impl Messaging for Replay {
 
 #[async_trait]
 impl Signer for Replay {
-    async fn terms(&self, network: &Network, asset: &str) -> Result<PaymentTerms, SignError> {
+    async fn terms(
+        &self,
+        _: &Work,
+        network: &Network,
+        asset: &str,
+    ) -> Result<PaymentTerms, SignError> {
         let mut recorded = self.recording.terms.iter();
         let found = recorded.find(|(of, what, _)| of == network && what == asset);
         match found {

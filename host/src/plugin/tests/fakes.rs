@@ -95,7 +95,7 @@ impl SecretSource for Fakes {
 
 #[async_trait]
 impl Signer for Fakes {
-    async fn terms(&self, _: &Network, _: &str) -> Result<PaymentTerms, SignError> {
+    async fn terms(&self, _: &Work, _: &Network, _: &str) -> Result<PaymentTerms, SignError> {
         Ok(PaymentTerms { chain_id: 31337, account: "0xA".into(), contract: None, decimals: 18 })
     }
 

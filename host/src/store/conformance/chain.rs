@@ -219,7 +219,7 @@ async fn a_frozen_or_unknown_account_signs_nothing(world: &World) {
         Signing::Refused(SigningRefusal::Wait { rule, .. }) => *rule,
         other => panic!("{other:?}"),
     };
-    assert_eq!(rule(&unknown), "account-unknown");
+    assert_eq!(rule(&unknown), "account.unknown");
     assert!(matches!(
         world.store.freeze_account(1, ACCOUNT, "x").await,
         Err(StoreError::Conflict { .. })
@@ -232,12 +232,12 @@ async fn a_frozen_or_unknown_account_signs_nothing(world: &World) {
     assert_eq!(account.frozen_reason.as_deref(), Some("a stranger's nonce"));
     // Neither a replacement nor a new payment; what is stored may still be sent.
     let replaced = world.store.sign_payment(request(&event, true), &Signer::new()).await.unwrap();
-    assert_eq!(rule(&replaced), "account-frozen");
+    assert_eq!(rule(&replaced), "account.frozen");
     let stored = world.store.sign_payment(request(&event, false), &Signer::new()).await.unwrap();
     assert!(matches!(stored, Signing::Stored(_)));
     let (_, event) = broadcast_of(world).await;
     let new = world.store.sign_payment(request(&event, false), &Signer::new()).await.unwrap();
-    assert_eq!(rule(&new), "account-frozen");
+    assert_eq!(rule(&new), "account.frozen");
 }
 
 async fn without_the_lease_nothing_is_signed(world: &World) {

@@ -69,6 +69,19 @@ impl ChainStore for Postgres {
         row::account(&found)
     }
 
+    async fn accounts(&self, chain_id: u64) -> Result<Vec<Account>, StoreError> {
+        const DOING: &str = "read accounts";
+        let found = sqlx::query(
+            "SELECT chain_id, address, next_nonce, frozen_reason FROM chain_accounts \
+             WHERE chain_id = $1 ORDER BY address COLLATE \"C\"",
+        )
+        .bind(stored(DOING, chain_id)?)
+        .fetch_all(&self.pool)
+        .await
+        .doing(DOING)?;
+        found.iter().map(row::account).collect()
+    }
+
     async fn freeze_account(
         &self,
         chain_id: u64,

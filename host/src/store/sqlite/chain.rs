@@ -73,6 +73,16 @@ impl ChainStore for Sqlite {
             .await
     }
 
+    async fn accounts(&self, chain_id: u64) -> Result<Vec<Account>, StoreError> {
+        const DOING: &str = "read accounts";
+        let found = sqlx::query("SELECT * FROM chain_accounts WHERE chain_id = ? ORDER BY address")
+            .bind(stored(DOING, chain_id)?)
+            .fetch_all(&self.reads)
+            .await
+            .doing(DOING)?;
+        found.iter().map(row::account).collect()
+    }
+
     async fn freeze_account(
         &self,
         chain_id: u64,
