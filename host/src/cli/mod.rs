@@ -14,6 +14,7 @@ mod host_plugins;
 mod import;
 mod keystore;
 mod logging;
+mod memory;
 mod migrate;
 mod output;
 mod plugin;
