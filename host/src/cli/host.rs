@@ -126,7 +126,7 @@ impl RunningHost {
             flow: plan.flow,
             limits,
         });
-        let services = services(&store, &chains, plan.broker, secrets);
+        let services = services(&store, &chains, &metrics, plan.broker, secrets);
         let (stop_api, stop_jobs) = (CancellationToken::new(), CancellationToken::new());
         let dispatcher = DispatcherJob {
             store: Arc::clone(&store) as _,
@@ -348,12 +348,18 @@ fn start_jobs(
 fn services(
     store: &Arc<dyn Store>,
     chains: &Arc<Chains>,
+    metrics: &Arc<Metrics>,
     broker: Option<Arc<dyn Broker>>,
     secrets: Arc<dyn SecretSource>,
 ) -> Services {
+    let signer = ChainSigner {
+        chains: Arc::clone(chains),
+        store: Arc::clone(store) as _,
+        metrics: Arc::clone(metrics),
+    };
     Services {
         checkpoints: Arc::new(StoreCheckpoints(Arc::clone(store) as _)),
-        signer: Arc::new(ChainSigner { chains: Arc::clone(chains), store: Arc::clone(store) as _ }),
+        signer: Arc::new(signer),
         messaging: Arc::new(BrokerMessaging(broker)),
         secrets,
     }
