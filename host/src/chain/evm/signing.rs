@@ -32,6 +32,17 @@ pub enum SignError {
     StoreAway(String),
 }
 
+impl SignError {
+    /// The rule that forbade the request, if one did.
+    #[must_use]
+    pub fn rule(&self) -> Option<&'static str> {
+        match self {
+            Self::Refused { rule, .. } | Self::Wait { rule, .. } => Some(rule),
+            Self::Unavailable(_) | Self::StoreAway(_) => None,
+        }
+    }
+}
+
 impl From<StoreError> for SignError {
     fn from(error: StoreError) -> Self {
         // The plugin reads this text; what the database said is for the operator.
