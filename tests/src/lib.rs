@@ -21,6 +21,7 @@ pub mod command_line;
 pub mod components;
 pub mod eventually;
 pub mod fleet;
+pub mod hardhat;
 pub mod host;
 pub mod installation;
 pub mod machine;

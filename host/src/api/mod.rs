@@ -5,6 +5,7 @@
 //! store itself wakes the dispatcher), a view. `router` is the table of what there is; the views
 //! are shapes of their own and the domain knows nothing of them. Every refusal is a [`Problem`].
 
+mod accounts;
 mod answer;
 mod approvals;
 mod auth;

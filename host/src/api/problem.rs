@@ -30,6 +30,7 @@ pub enum ProblemKind {
     EventNotFailed,
     BacklogTooOld,
     EventNotCancellable,
+    WithdrawalNotCancellable,
     EventKeyTaken,
     ReleasesNotFromStore,
     ReleaseConflict,
@@ -42,7 +43,7 @@ pub enum ProblemKind {
 }
 
 impl ProblemKind {
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::InvalidJson,
         Self::InvalidQuery,
         Self::InvalidFields,
@@ -60,6 +61,7 @@ impl ProblemKind {
         Self::EventNotFailed,
         Self::BacklogTooOld,
         Self::EventNotCancellable,
+        Self::WithdrawalNotCancellable,
         Self::EventKeyTaken,
         Self::ReleasesNotFromStore,
         Self::ReleaseConflict,
@@ -86,6 +88,7 @@ impl ProblemKind {
             Self::IdempotencyKeyInFlight
             | Self::EventNotFailed
             | Self::EventNotCancellable
+            | Self::WithdrawalNotCancellable
             | Self::EventKeyTaken
             | Self::ReleasesNotFromStore
             | Self::ReleaseConflict
@@ -123,6 +126,7 @@ impl ProblemKind {
             Self::EventNotFailed => "event-not-failed",
             Self::BacklogTooOld => "backlog-too-old",
             Self::EventNotCancellable => "event-not-cancellable",
+            Self::WithdrawalNotCancellable => "withdrawal-not-cancellable",
             Self::EventKeyTaken => "event-key-taken",
             Self::ReleasesNotFromStore => "releases-not-from-store",
             Self::ReleaseConflict => "release-conflict",
@@ -154,6 +158,7 @@ impl ProblemKind {
             Self::UnsupportedMediaType => "The content type is not supported",
             Self::EventNotFailed => "Only failed events can be replayed or skipped",
             Self::EventNotCancellable => "The event cannot be cancelled",
+            Self::WithdrawalNotCancellable => "The withdrawal cannot be cancelled",
             Self::EventKeyTaken => "An event's idempotency key is in the outbox already",
             Self::ReleasesNotFromStore => "The hosts take their plugins from folders",
             Self::ReleaseConflict => "The release is not in a state for this",

@@ -7,6 +7,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, get, post, put};
 use http::Method;
 
+use super::accounts::{freeze_account, get_account, list_accounts, unfreeze_account};
 use super::approvals::{approve_withdrawal, list_approvals, list_decisions, reject_withdrawal};
 use super::auth::{Access, Role, require};
 use super::breakers::{close_breaker, list_breakers, open_breaker};
@@ -26,7 +27,9 @@ use super::releases::{
 };
 use super::routes::{list_routes, pause_route, resume_route};
 use super::state::{Api, Inner, Shared};
-use super::withdrawals::{accept_withdrawal, get_timeline, get_withdrawal, list_withdrawals};
+use super::withdrawals::{
+    accept_withdrawal, cancel_withdrawal, get_timeline, get_withdrawal, list_withdrawals,
+};
 
 /// One line of the table.
 pub(super) struct Route {
@@ -49,6 +52,11 @@ pub(super) fn routes() -> Vec<Route> {
         route(GET,  "/v1/withdrawals",               Needs(Read),    get(list_withdrawals)),
         route(GET,  "/v1/withdrawals/{id}",          Needs(Read),    get(get_withdrawal)),
         route(GET,  "/v1/withdrawals/{id}/timeline", Needs(Read),    get(get_timeline)),
+        route(POST, "/v1/withdrawals/{id}/cancel",   Needs(Operate), post(cancel_withdrawal)),
+        route(GET,  "/v1/accounts",                  Needs(Read),    get(list_accounts)),
+        route(GET,  "/v1/accounts/{network}/{address}", Needs(Read), get(get_account)),
+        route(POST, "/v1/accounts/{network}/{address}/freeze", Needs(Operate), post(freeze_account)),
+        route(POST, "/v1/accounts/{network}/{address}/unfreeze", Needs(Operate), post(unfreeze_account)),
         route(POST, "/v1/withdrawals/{id}/approve",  Needs(Approve), post(approve_withdrawal)),
         route(POST, "/v1/withdrawals/{id}/reject",   Needs(Approve), post(reject_withdrawal)),
         route(GET,  "/v1/withdrawals/{id}/decisions", Needs(Read),   get(list_decisions)),

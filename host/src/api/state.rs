@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 
+use crate::chain::Chains;
 use crate::domain::Flow;
 use crate::plugin::Registry;
 use crate::store::{
@@ -39,6 +40,7 @@ pub struct Api {
     pub approvals: Arc<dyn ApprovalStore>,
     pub policies: Arc<dyn PolicyStore>,
     pub ordered: Arc<dyn OrderedRoutes>,
+    pub chains: Arc<Chains>,
     pub judge: Arc<dyn WithdrawalJudge>,
     pub metrics: MetricsText,
     pub tokens: Tokens,

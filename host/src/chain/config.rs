@@ -32,6 +32,8 @@ pub struct NetworkConfig {
     /// How many transactions of one account may wait for being mined.
     pub in_flight_max: u64,
     pub fees: FeeCaps,
+    /// For so many blocks after its own an end is watched: a reorganisation may take it back.
+    pub watch_blocks: u64,
     /// Not mined for so long, the host sends the stored bytes again itself.
     pub resend_after: Duration,
     /// Not mined for so long, the plugin is asked again, so that it may raise the fees.

@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 pub use config::{AccountConfig, Asset, FeeCaps, Finality, NetworkConfig, Spread};
 pub use evm::{
-    ConfirmationPass, EvmChain, PaymentTerms, RequestError, RpcError, SignError, TransactionRequest,
+    AccountError, AccountStanding, ChainStanding, ConfirmationPass, EvmChain, PaymentTerms,
+    RequestError, RpcError, SignError, TransactionRequest,
 };
 pub use keys::{KeystoreError, Passphrase, create_keystore, keystore_address};
 

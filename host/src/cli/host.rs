@@ -124,6 +124,7 @@ impl RunningHost {
             approvals: Arc::clone(&store) as _,
             policies: Arc::clone(&store) as _,
             ordered: Arc::clone(&registry) as _,
+            chains: Arc::clone(&chains),
             judge: Arc::new(judge(&chains, &registry, &engine)?),
             tokens: plan.tokens,
             flow: plan.flow,

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 refused or failed, 2 the command line itself is wrong; `verify` has its own.
 
+mod accounts;
 mod approvals;
 mod backup;
 mod breakers;
@@ -58,6 +59,8 @@ enum Command {
     Serve(ServeArgs),
     /// Look at the configuration
     Config(config::ConfigArgs),
+    /// Look at the accounts that pay, freeze them and let them sign again
+    Accounts(accounts::AccountsArgs),
     /// Make tokens for callers of the API
     Token(token::TokenArgs),
     /// Make the account that pays on a network
@@ -125,6 +128,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Dev(args) => dev::run(args).await,
         Command::Serve(args) => serve::run(args).await,
         Command::Config(args) => config::run(&args),
+        Command::Accounts(args) => accounts::run(args).await,
         Command::Token(args) => token::run(args),
         Command::Keystore(args) => keystore::run(args).await,
         Command::Withdrawals(args) => withdrawals::run(args).await,

@@ -128,6 +128,7 @@ fn chain_network(config: &config::NetworkConfig) -> Result<NetworkConfig, CliErr
             fee_max_per_day: wei(&config.fee_per_day_max_wei, "fee_per_day_max_wei")?,
             gas_limit_max: config.gas_limit_max,
         },
+        watch_blocks: config.watch_blocks,
         resend_after: config.resend_after,
         rebroadcast_after: config.rebroadcast_after,
         rpc_timeout: RPC_TIMEOUT,

@@ -1,7 +1,7 @@
-//! `tidegate withdrawals list|show`
+//! `tidegate withdrawals list|show|cancel`
 
 use clap::{Args, Subcommand};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::client::{Client, ClientArgs};
 use super::error::CliError;
@@ -21,6 +21,13 @@ enum WithdrawalsCommand {
     List(ListArgs),
     /// Show a withdrawal and everything that happened to it
     Show { id: String },
+    /// Give a withdrawal up: at once, where nothing was signed; else the chain decides
+    Cancel {
+        id: String,
+        /// Why, for those who come later
+        #[arg(long)]
+        reason: String,
+    },
 }
 
 #[derive(Args)]
@@ -64,6 +71,19 @@ pub(super) async fn run(args: WithdrawalsArgs) -> Result<(), CliError> {
             ];
             let page = client.get(&["withdrawals"], &query).await?;
             if args.client.json { print_json(&page) } else { print(&list_for_people(&page)) }
+        }
+        WithdrawalsCommand::Cancel { id, reason } => {
+            let body = json!({ "reason": reason }).to_string();
+            let cancelled = client.post_json(&["withdrawals", &id, "cancel"], body, None).await?;
+            if args.client.json {
+                return print_json(&cancelled);
+            }
+            let told = if cancelled["outcome"] == "failed" {
+                "is FAILED: it will never be paid"
+            } else {
+                "is being closed: the chain decides, and its status follows"
+            };
+            print(&format!("the withdrawal {id} {told}"))
         }
         WithdrawalsCommand::Show { id } => {
             let timeline = client.get(&["withdrawals", &id, "timeline"], &[]).await?;

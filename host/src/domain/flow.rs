@@ -13,6 +13,8 @@ use super::withdrawal::{Withdrawal, WithdrawalStatus};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flow {
     on: BTreeMap<WithdrawalStatus, Vec<EventType>>,
+    /// Where a reorganisation of the chain took CONFIRMED back.
+    reopened: Vec<EventType>,
 }
 
 /// A flow that would leave money where it is without a word.
@@ -44,7 +46,19 @@ impl Flow {
                 }
             }
         }
-        Ok(Self { on })
+        Ok(Self { on, reopened: Self::default().reopened })
+    }
+
+    /// The same flow, with other types for a withdrawal that is open again.
+    #[must_use]
+    pub fn with_reopened(self, reopened: Vec<EventType>) -> Self {
+        Self { reopened, ..self }
+    }
+
+    /// The event types that are written where a reorganisation of the chain took CONFIRMED back.
+    #[must_use]
+    pub fn reopened_types(&self) -> &[EventType] {
+        &self.reopened
     }
 
     /// The event types that entering `status` writes, in the order in which they are written.
@@ -56,25 +70,43 @@ impl Flow {
     /// Whether entering some status writes this type.
     #[must_use]
     pub fn writes(&self, event_type: &EventType) -> bool {
-        self.on.values().flatten().any(|written| written == event_type)
+        self.on.values().flatten().chain(&self.reopened).any(|written| written == event_type)
     }
 
     /// The events to write together with a withdrawal that has just entered its status.
     #[must_use]
     pub fn events(&self, withdrawal: &Withdrawal, traceparent: Option<&str>) -> Vec<NewEvent> {
-        let payload = withdrawal_payload(withdrawal).to_string();
-        self.event_types(withdrawal.state.status())
-            .iter()
-            .map(|event_type| NewEvent {
-                traceparent: traceparent.map(str::to_owned),
-                ..NewEvent::due_now(
-                    Aggregate::withdrawal(withdrawal.id),
-                    event_type.clone(),
-                    payload.clone(),
-                )
-            })
-            .collect()
+        events_of(withdrawal, self.event_types(withdrawal.state.status()), traceparent)
     }
+
+    /// The events to write together with a withdrawal that was CONFIRMED and is under way again.
+    #[must_use]
+    pub fn events_of_reopened(
+        &self,
+        withdrawal: &Withdrawal,
+        traceparent: Option<&str>,
+    ) -> Vec<NewEvent> {
+        events_of(withdrawal, &self.reopened, traceparent)
+    }
+}
+
+fn events_of(
+    withdrawal: &Withdrawal,
+    types: &[EventType],
+    traceparent: Option<&str>,
+) -> Vec<NewEvent> {
+    let payload = withdrawal_payload(withdrawal).to_string();
+    types
+        .iter()
+        .map(|event_type| NewEvent {
+            traceparent: traceparent.map(str::to_owned),
+            ..NewEvent::due_now(
+                Aggregate::withdrawal(withdrawal.id),
+                event_type.clone(),
+                payload.clone(),
+            )
+        })
+        .collect()
 }
 
 impl Default for Flow {
@@ -106,6 +138,7 @@ impl Default for Flow {
                     list(&[types::WITHDRAWAL_FAILED, types::PARTNER_SYNC_REQUESTED]),
                 ),
             ]),
+            reopened: list(&[types::WITHDRAWAL_REOPENED, types::PARTNER_SYNC_REQUESTED]),
         }
     }
 }

@@ -35,8 +35,8 @@ pub use outcome::{
     consequence_of_failure, decide, decide_on_canary,
 };
 pub use payment::{
-    NewSignedTransaction, Payment, SignedTransaction, SigningRefusal, SigningSituation,
-    TransactionKind,
+    Closing, NewSignedTransaction, Payment, PaymentWatch, SignedTransaction, SigningRefusal,
+    SigningSituation, TransactionKind,
 };
 pub use policy::{
     AmountRule, ApprovalRule, AssetScope, DestinationRule, ExternalAnswer, ExternalRule, Freeze,

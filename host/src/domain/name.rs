@@ -16,14 +16,16 @@ pub mod event_types {
     pub const WITHDRAWAL_BROADCASTED: &str = "WITHDRAWAL_BROADCASTED";
     pub const WITHDRAWAL_CONFIRMED: &str = "WITHDRAWAL_CONFIRMED";
     pub const WITHDRAWAL_FAILED: &str = "WITHDRAWAL_FAILED";
+    pub const WITHDRAWAL_REOPENED: &str = "WITHDRAWAL_REOPENED";
 
-    pub const ALL: [&str; 6] = [
+    pub const ALL: [&str; 7] = [
         WITHDRAWAL_REQUESTED,
         PARTNER_SYNC_REQUESTED,
         BLOCKCHAIN_BROADCAST_REQUESTED,
         WITHDRAWAL_BROADCASTED,
         WITHDRAWAL_CONFIRMED,
         WITHDRAWAL_FAILED,
+        WITHDRAWAL_REOPENED,
     ];
 }
 

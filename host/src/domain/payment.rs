@@ -61,6 +61,30 @@ pub struct SignedTransaction {
 pub struct Payment {
     pub withdrawal: Withdrawal,
     pub transactions: Vec<SignedTransaction>,
+    /// Set if it was given up after something was signed.
+    pub closing: Option<Closing>,
+}
+
+/// That a payment is given up: its nonce is to be used up by a transaction that pays nobody. The chain
+/// decides which of the two is mined.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closing {
+    pub reason: String,
+    /// Who asked for it.
+    pub asked_by: String,
+    pub asked_at: Timestamp,
+}
+
+/// An end that the chain gave evidence for, and may still take back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaymentWatch {
+    pub withdrawal: WithdrawalId,
+    pub chain_id: u64,
+    pub tx_hash: String,
+    pub block_number: u64,
+    pub block_hash: String,
+    /// When the chain is final up to this block, the watch is over.
+    pub until_block: u64,
 }
 
 /// What the signing rules may look at, read in the transaction that will store the signature.

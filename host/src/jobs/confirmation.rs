@@ -24,16 +24,28 @@ impl ConfirmationJob {
     pub async fn run_once(&self) -> Result<ConfirmationPass, ChainError> {
         let now = std::time::SystemTime::now().into();
         let pass = self.chain.confirmation_pass(now).await?;
-        if pass.confirmed + pass.failed + pass.resent + pass.requested + pass.unclear > 0 {
+        let ConfirmationPass {
+            looked_at: _,
+            confirmed,
+            failed,
+            resent,
+            requested,
+            closings,
+            reopened,
+            unclear,
+        } = pass;
+        if confirmed + failed + resent + requested + closings + reopened + unclear > 0 {
             tracing::info!(
                 job = Self::NAME,
                 network = %self.chain.network(),
                 looked_at = pass.looked_at,
-                confirmed = pass.confirmed,
-                failed = pass.failed,
-                resent = pass.resent,
-                requested = pass.requested,
-                unclear = pass.unclear,
+                confirmed,
+                failed,
+                resent,
+                requested,
+                closings,
+                reopened,
+                unclear,
                 "looked at the open payments"
             );
         }

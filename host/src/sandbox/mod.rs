@@ -17,7 +17,8 @@ mod testing;
 pub use broker::{EventStream, EventStreamFault};
 pub use clock::Clock;
 pub use evm_node::{
-    ChainConfig, ChainFault, ClientProfile, EvmNode, NodeFault, TokenConfig, Transfer,
+    ChainConfig, ChainFault, ClientProfile, EvmNetwork, EvmNode, Fate, Inclusion, NodeAnswer,
+    NodeFault, NodeTrouble, ReceiptLie, Sighting, TokenBehaviour, TokenConfig, Transfer,
 };
 pub use journal::{Journal, JournalError};
 pub use partner::{Partner, PartnerFault, PartnerFaultMode, PartnerRecord, PartnerStatus};

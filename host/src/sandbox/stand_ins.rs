@@ -125,7 +125,7 @@ impl StandIns {
         let gift = |decimals: u8| {
             U256::from(GIFT).saturating_mul(U256::from(10).pow(U256::from(decimals)))
         };
-        self.node.fund_once(account, gift(18), &[(TOKEN_CONTRACT, gift(TOKEN_DECIMALS))])
+        self.node.network().fund_once(account, gift(18), &[(TOKEN_CONTRACT, gift(TOKEN_DECIMALS))])
     }
 
     /// Stops one after the other: each finishes the requests that it has in hand.
@@ -193,16 +193,16 @@ mod tests {
         first.fund(ACCOUNT).unwrap();
         first.fund(ACCOUNT).unwrap();
         let urls = |s: &StandIns| [s.partner_url.clone(), s.node_url.clone(), s.broker_url.clone()];
-        let before = (urls(&first), first.node.height().unwrap());
+        let before = (urls(&first), first.node.network().height().unwrap());
         assert!(before.0[0].contains("127.77.0.1"));
         first.shutdown().await;
 
         let second = StandIns::start(folder.path(), options()).await.unwrap();
         assert_eq!(urls(&second), before.0);
-        assert!(second.node.height().unwrap() >= before.1);
+        assert!(second.node.network().height().unwrap() >= before.1);
         second.fund(ACCOUNT).unwrap();
         let million = U256::from(1_000_000) * U256::from(10).pow(U256::from(18));
-        assert_eq!(second.node.balance(ACCOUNT).unwrap(), million);
+        assert_eq!(second.node.network().balance(ACCOUNT).unwrap(), million);
         let door = door(&second.node_url);
         let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_chainId" });
         assert_eq!(door.post("/", call).await.1["result"], "0x7a69");

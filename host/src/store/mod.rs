@@ -6,6 +6,7 @@
 //! contains SQL. Times are the database's: requests carry durations, never points in time.
 
 mod accepting;
+mod accounting;
 mod approving;
 mod auditing;
 mod backing_up;
@@ -47,6 +48,7 @@ mod writes;
 pub use accepting::{
     AcceptEvents, AcceptStore, AcceptWithdrawal, Accepted, AcceptedEvents, Answer, IdempotencyClaim,
 };
+pub use accounting::{Account, AccountChange, AccountNote, AccountStore};
 pub use approving::{ApprovalStore, ApprovedManifest, MANIFESTS_MAX};
 pub use auditing::{
     Audit, AuditError, AuditProgress, AuditRequest, CheckReport, OrderedType, Violation, audit,
@@ -69,7 +71,9 @@ pub use migrate::{MigrationState, MigrationStatus, migrate, migration_status};
 pub use moving::{MoveError, MoveProgress, Moved, MovedTable, move_store, undo_move};
 pub use open::{OpenError, PostgresUrl, StoreOptions, StoreUrl, StoreUrlError, open};
 pub use operating::{OperateStore, counters};
-pub use paying::{Account, ChainStore, Conclude, Concluded, SignPayment, Signing, SigningRules};
+pub use paying::{
+    ChainStore, Conclude, Concluded, SignClosing, SignPayment, Signing, SigningRules,
+};
 pub use policing::{
     AWAITED_MAX, Approver, AwaitedApprovals, NoApproval, PolicyDecision, PolicyStore,
     WithdrawalApproval, WithdrawalApproved, WithdrawalRejected, WithdrawalWait,
@@ -80,7 +84,7 @@ pub use releasing::{
     HOST_GONE_AFTER, PluginRelease, PluginStanding, ReleaseDecision, ReleaseNote, ReleaseStore,
     ReplayFailed, RolledBack,
 };
-pub use repairing::{Cancelled, RepairStore, Skipped};
+pub use repairing::{Cancelled, CancelledWithdrawal, RepairStore, Skipped};
 pub use retaining::RetainStore;
 pub use unrouting::UnroutedStore;
 pub use views::{
@@ -94,6 +98,7 @@ pub trait Store:
     + DispatchStore
     + MaintainStore
     + CheckpointStore
+    + AccountStore
     + ChainStore
     + OperateStore
     + RetainStore
@@ -115,6 +120,7 @@ impl<T> Store for T where
         + DispatchStore
         + MaintainStore
         + CheckpointStore
+        + AccountStore
         + ChainStore
         + OperateStore
         + RetainStore

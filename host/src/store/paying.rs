@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{LeaseRef, StoreError};
+use super::{AccountStore, LeaseRef, StoreError};
 use crate::domain::{
-    NewSignedTransaction, Payment, SignedTransaction, SigningRefusal, SigningSituation, Transition,
-    WithdrawalId, WithdrawalStatus,
+    NewSignedTransaction, Payment, PaymentWatch, SignedTransaction, SigningRefusal,
+    SigningSituation, Transition, WithdrawalId, WithdrawalStatus,
 };
 
 /// What signing and confirmation need.
 #[async_trait]
-pub trait ChainStore: Send + Sync {
+pub trait ChainStore: AccountStore {
     /// A withdrawal with all that was signed for it.
     async fn payment(&self, withdrawal: WithdrawalId) -> Result<Option<Payment>, StoreError>;
 
@@ -27,24 +27,29 @@ pub trait ChainStore: Send + Sync {
         rules: &dyn SigningRules,
     ) -> Result<Signing, StoreError>;
 
-    /// Makes the account known, with `chain_nonce` as its first nonce. A repeat changes nothing.
-    async fn register_account(
+    /// Signs the transaction that closes a payment that was given up, at its nonce, as
+    /// [`Self::sign_payment`] does, but under no lease: it pays nobody, and two hosts that sign at
+    /// once wait for each other. One that was signed less than `not_within` ago is given as it is.
+    async fn sign_closing(
+        &self,
+        request: SignClosing,
+        rules: &dyn SigningRules,
+    ) -> Result<Signing, StoreError>;
+
+    /// The ends of this chain that are still watched, in the order of their withdrawals, behind
+    /// `after`.
+    async fn watches(
         &self,
         chain_id: u64,
-        address: &str,
-        chain_nonce: u64,
-    ) -> Result<Account, StoreError>;
+        after: Option<WithdrawalId>,
+        limit: u32,
+    ) -> Result<Vec<PaymentWatch>, StoreError>;
 
-    /// The accounts of a chain that were ever registered, in the order of their addresses.
-    async fn accounts(&self, chain_id: u64) -> Result<Vec<Account>, StoreError>;
+    /// Watches this inclusion instead of the one before: a reorganisation moved the transaction.
+    async fn move_watch(&self, watch: &PaymentWatch) -> Result<(), StoreError>;
 
-    /// Stops all signing for the account. A repeat keeps the first reason.
-    async fn freeze_account(
-        &self,
-        chain_id: u64,
-        address: &str,
-        reason: &str,
-    ) -> Result<(), StoreError>;
+    /// These are over.
+    async fn end_watches(&self, withdrawals: &[WithdrawalId]) -> Result<(), StoreError>;
 
     /// Payments of this chain for which something was signed and whose withdrawal is REQUESTED or
     /// BROADCASTED, in the order of (account, nonce), behind `after`.
@@ -56,7 +61,8 @@ pub trait ChainStore: Send + Sync {
     ) -> Result<Vec<Payment>, StoreError>;
 
     /// Takes a withdrawal through transitions that the chain gave evidence for, one after another,
-    /// with their events, in one transaction. Steps that were taken before are passed over.
+    /// with their events and the watch that follows, in one transaction. Steps that were taken before
+    /// are passed over. One that is open again is watched no more.
     async fn conclude(&self, request: Conclude) -> Result<Concluded, StoreError>;
 
     /// Writes a BLOCKCHAIN_BROADCAST_REQUESTED for the withdrawal, unless one is unfinished or the
@@ -103,13 +109,12 @@ pub enum Signing {
     NotLive(String),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Account {
+#[derive(Debug, Clone, Copy)]
+pub struct SignClosing {
+    pub withdrawal: WithdrawalId,
     pub chain_id: u64,
-    pub address: String,
-    /// The nonce that the next withdrawal gets.
-    pub next_nonce: u64,
-    pub frozen_reason: Option<String>,
+    /// A closing transaction that is younger is not replaced yet.
+    pub not_within: Duration,
 }
 
 #[derive(Debug, Clone)]
@@ -118,6 +123,8 @@ pub struct Conclude {
     pub transitions: Vec<Transition>,
     /// What the chain said, kept in the withdrawal's history. JSON text.
     pub evidence: String,
+    /// What may still be taken back, and is watched from here on.
+    pub watch: Option<PaymentWatch>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

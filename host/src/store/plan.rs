@@ -4,19 +4,17 @@
 //! writes the answer. Nothing here does I/O.
 
 mod ends;
+mod giving_up;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use self::ends::{again, check_follow_ups, failed};
 use super::writes::{
-    EventUpdate, Facts, HistoryWrite, Hopeless, TransitionWrite, UnknownAfter, WithdrawalWrite,
-    Writes, storable,
+    ClosingWrite, EventUpdate, Facts, HistoryWrite, Hopeless, TransitionWrite, UnknownAfter,
+    WithdrawalWrite, Writes, storable,
 };
-use super::{
-    AttemptRecord, Conclude, Concluded, HistoryKind, LeaseRef, Settled, Settlement,
-    WithdrawalRejected,
-};
+use super::{AttemptRecord, Conclude, Concluded, HistoryKind, LeaseRef, Settled, Settlement};
 use crate::domain::{
     Aggregate, Consequence, Decision, EventStatus, EventType, FailureCode, FailureReason, Flow,
     NewEvent, Receipt, Standing, Step, Timestamp, Transition, Withdrawal, WithdrawalId,
@@ -77,6 +75,7 @@ pub(super) struct Plan<'f> {
     /// The status that each changed withdrawal had when it was read.
     changed: BTreeMap<WithdrawalId, WithdrawalStatus>,
     transitions: Vec<TransitionWrite>,
+    closings: Vec<ClosingWrite>,
     events: Vec<NewEvent>,
 }
 
@@ -93,6 +92,7 @@ impl<'f> Plan<'f> {
             facts,
             changed: BTreeMap::new(),
             transitions: Vec::new(),
+            closings: Vec::new(),
             events: Vec::new(),
         }
     }
@@ -137,7 +137,9 @@ impl<'f> Plan<'f> {
             evidence: cause.evidence.map(str::to_owned),
         });
         // A replacement changes the hash and enters no status: nobody is told twice.
-        if from != to {
+        if *transition == Transition::Reopen {
+            self.events.extend(self.flow.events_of_reopened(&next, cause.traceparent));
+        } else if from != to {
             self.events.extend(self.flow.events(&next, cause.traceparent));
         }
         self.changed.entry(id).or_insert(from);
@@ -161,24 +163,6 @@ impl<'f> Plan<'f> {
         match self.withdrawal(request.withdrawal) {
             Some(withdrawal) => Concluded::Now { status: withdrawal.state.status(), changed },
             None => Concluded::NotFound,
-        }
-    }
-
-    /// Fails a withdrawal for which nothing was signed, because a person says so.
-    pub(super) fn reject(
-        &mut self,
-        id: WithdrawalId,
-        reason: String,
-        traceparent: Option<&str>,
-    ) -> WithdrawalRejected {
-        if self.withdrawal(id).is_none() {
-            return WithdrawalRejected::NotFound;
-        }
-        let transition = Transition::Fail { reason };
-        match self.step(id, &transition, Cause { evidence: None, traceparent }) {
-            Ok(true) => WithdrawalRejected::Now,
-            Ok(false) => WithdrawalRejected::Already,
-            Err(_) => WithdrawalRejected::Signed,
         }
     }
 
@@ -311,9 +295,12 @@ impl<'f> Plan<'f> {
     ) {
         if let Some(id) = follows(aggregate, event_type) {
             let transition = Transition::Fail { reason: storable(&reason.to_string()) };
-            // Refused where something was signed or the withdrawal is further on: then the failed
-            // event is all that there is to see, and the chain says what becomes of the payment.
-            let _refused = self.step(id, &transition, cause);
+            // Refused where something was signed or the withdrawal is further on: then the chain
+            // says what becomes of the payment.
+            let refused = self.step(id, &transition, cause).is_err();
+            if refused && reason.code == FailureCode::Rejected {
+                self.close(id, storable(&reason.text), "the handler of the broadcast".to_owned());
+            }
         }
     }
 
@@ -364,6 +351,7 @@ impl<'f> Plan<'f> {
         Writes {
             withdrawals,
             transitions: self.transitions,
+            closings: self.closings,
             events: self.events,
             history: Vec::new(),
         }

@@ -1,11 +1,11 @@
-//! What an operator decides about single events.
+//! What an operator decides about single events and withdrawals.
 
 use async_trait::async_trait;
 
 use super::StoreError;
-use crate::domain::{EventId, EventStatus, EventType};
+use crate::domain::{EventId, EventStatus, EventType, WithdrawalId};
 
-/// What an operator decides about single events, and what it rests on.
+/// What an operator decides about single events and withdrawals, and what it rests on.
 #[async_trait]
 pub trait RepairStore: Send + Sync {
     /// Lets the later events of an ordered route go on behind this one, which stays FAILED and is
@@ -16,6 +16,16 @@ pub trait RepairStore: Send + Sync {
     /// PENDING → FAILED as cancelled, and marked as a skipped one is. Takes only what no host ever
     /// claimed and what is not about a withdrawal: that has states of its own to keep.
     async fn cancel(&self, event: EventId, reason: &str) -> Result<Cancelled, StoreError>;
+
+    /// Gives a withdrawal up. Where nothing was signed for it, it is FAILED at once, in the
+    /// transaction that finds so, and its broadcast is cancelled; else its payment is to be closed,
+    /// and the chain decides.
+    async fn cancel_withdrawal(
+        &self,
+        withdrawal: WithdrawalId,
+        reason: &str,
+        by: &str,
+    ) -> Result<CancelledWithdrawal, StoreError>;
 
     /// The nearest earlier event that a PENDING one waits for, if its route is ordered among these
     /// types: what the claim goes by. None for every other status.
@@ -49,5 +59,16 @@ pub enum Cancelled {
     /// A host claimed it, once at least, or it ended otherwise.
     Begun(EventStatus),
     OfWithdrawal,
+    NotFound,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CancelledWithdrawal {
+    /// Nothing was signed: it is FAILED, now or since before.
+    Failed,
+    /// Something was signed. The payment is closed as soon as the chain allows it.
+    Closing,
+    /// It is CONFIRMED.
+    Paid,
     NotFound,
 }

@@ -11,14 +11,14 @@ use uuid::Uuid;
 
 use super::writes::Hopeless;
 use super::{
-    Account, Answer, Breaker, BreakerKey, Cancelled, EventHistory, HistoryEntry, HistoryKind,
-    Replayed, RouteControl, Skipped, StoreError, Timeline, TransitionRecord,
+    Account, AccountNote, Answer, Breaker, BreakerKey, Cancelled, EventHistory, HistoryEntry,
+    HistoryKind, Replayed, RouteControl, Skipped, StoreError, Timeline, TransitionRecord,
 };
 use crate::domain::{
-    Aggregate, BigUint, BreakerState, EventId, EventState, EventStatus, FailureCode, FailureReason,
-    HostId, Lease, LeaseToken, NewSignedTransaction, OutboxEvent, Payment, SignedTransaction,
-    Timestamp, TransactionKind, WITHDRAWAL, Withdrawal, WithdrawalId, WithdrawalRequest,
-    WithdrawalState, WithdrawalStatus,
+    Aggregate, BigUint, BreakerState, Closing, EventId, EventState, EventStatus, FailureCode,
+    FailureReason, HostId, Lease, LeaseToken, NewSignedTransaction, OutboxEvent, Payment,
+    PaymentWatch, SignedTransaction, Timestamp, TransactionKind, WITHDRAWAL, Withdrawal,
+    WithdrawalId, WithdrawalRequest, WithdrawalState, WithdrawalStatus,
 };
 
 /// What went wrong with one column.
@@ -253,6 +253,40 @@ pub(super) fn account<R: Columns>(row: &R) -> Result<Account, StoreError> {
     })
 }
 
+/// A withdrawal with its closing, and what was signed for it still to come.
+pub(super) fn payment<R: Columns>(row: &R) -> Result<Payment, StoreError> {
+    let closing = named("withdrawal_closings", "id", row, |row| {
+        let Some(reason) = row.text_or_null("closing_reason")? else { return Ok(None) };
+        let (asked_by, asked_at) = (row.text("asked_by")?, row.time("asked_at")?);
+        Ok(Some(Closing { reason, asked_by, asked_at }))
+    })?;
+    Ok(Payment { withdrawal: withdrawal(row)?, transactions: Vec::new(), closing })
+}
+
+pub(super) fn payment_watch<R: Columns>(row: &R) -> Result<PaymentWatch, StoreError> {
+    named("payment_watches", "withdrawal_id", row, |row| {
+        Ok(PaymentWatch {
+            withdrawal: WithdrawalId::from_uuid(row.uuid("withdrawal_id")?),
+            chain_id: row.count("chain_id")?,
+            tx_hash: row.text("tx_hash")?,
+            block_number: row.count("block_number")?,
+            block_hash: row.text("block_hash")?,
+            until_block: row.count("until_block")?,
+        })
+    })
+}
+
+pub(super) fn account_note<R: Columns>(row: &R) -> Result<AccountNote, StoreError> {
+    named("account_changes", "address", row, |row| {
+        Ok(AccountNote {
+            frozen: row.text("kind")? == "frozen",
+            reason: row.text("reason")?,
+            by: row.text("changed_by")?,
+            at: row.time("changed_at")?,
+        })
+    })
+}
+
 pub(super) fn route_control<R: Columns>(row: &R) -> Result<RouteControl, StoreError> {
     named("route_controls", "event_type", row, |row| {
         Ok(RouteControl {
@@ -362,7 +396,7 @@ impl Timeline {
         steps: Vec<TransitionRecord>,
         events: Vec<EventHistory>,
     ) -> Self {
-        let Payment { withdrawal, transactions } = payment;
+        let Payment { withdrawal, transactions, closing } = payment;
         let first = TransitionRecord {
             from: None,
             to: WithdrawalStatus::Requested,
@@ -372,7 +406,7 @@ impl Timeline {
             at: withdrawal.requested_at,
         };
         let transitions = std::iter::once(first).chain(steps).collect();
-        Self { withdrawal, transitions, events, transactions }
+        Self { withdrawal, transitions, events, transactions, closing }
     }
 }
 

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use super::row::{self, Columns};
 use super::writes::storable;
-use super::{Account, SignPayment, Signing, StoreError};
+use super::{Account, SignClosing, SignPayment, Signing, StoreError};
 use crate::domain::{
     BigUint, NewSignedTransaction, OutboxEvent, Payment, SignedTransaction, SigningRefusal,
-    SigningSituation, Timestamp, WithdrawalId, WithdrawalStatus, event_types,
+    SigningSituation, Timestamp, TransactionKind, WithdrawalId, WithdrawalStatus, event_types,
 };
 
 pub(super) const DOING: &str = "sign a payment";
@@ -55,8 +55,49 @@ pub(super) fn check(
             })))
         }
         Some(newest) if !request.replace => Err(Box::new(Signing::Stored(newest.clone()))),
+        Some(_) if payment.closing.is_some() => {
+            Err(Box::new(Signing::Refused(SigningRefusal::Refused {
+                rule: "nonce.closed",
+                reason: "the payment was given up".to_owned(),
+            })))
+        }
         Some(_) | None => Ok(payment),
     }
+}
+
+/// Whether a closing transaction is to be signed: the payment and its nonce, or the answer. One that was
+/// signed after `since` is given as it is.
+///
+/// # Errors
+/// The answer, where nothing has to be signed. Boxed, for it carries a transaction.
+pub(super) fn check_closing(
+    request: &SignClosing,
+    payment: Option<Payment>,
+    since: Timestamp,
+) -> Result<(Payment, Bound), Box<Signing>> {
+    let not_live = |why: String| Err(Box::new(Signing::NotLive(why)));
+    let Some(payment) = payment else {
+        return not_live(format!("there is no withdrawal {}", request.withdrawal));
+    };
+    match payment.withdrawal.state.status() {
+        WithdrawalStatus::Requested | WithdrawalStatus::Broadcasted => {}
+        status @ (WithdrawalStatus::Confirmed | WithdrawalStatus::Failed) => {
+            return not_live(format!("the withdrawal is {status}"));
+        }
+    }
+    if payment.closing.is_none() {
+        return not_live("the payment was not given up".to_owned());
+    }
+    let (Some(bound), Some(newest)) = (bound_before(&payment), payment.transactions.last()) else {
+        return not_live("nothing was signed, so there is nothing to close".to_owned());
+    };
+    if newest.chain_id != request.chain_id {
+        return not_live(format!("it was signed for chain {}", newest.chain_id));
+    }
+    if newest.signed.kind == TransactionKind::Closing && newest.signed_at > since {
+        return Err(Box::new(Signing::Stored(newest.clone())));
+    }
+    Ok((payment, bound))
 }
 
 /// What the first signature bound.
@@ -123,17 +164,30 @@ fn dearest(of: &mut HashMap<WithdrawalId, BigUint>, owner: WithdrawalId, value: 
     }
 }
 
+/// The withdrawal that something is signed for, and on which chain.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Under {
+    pub(super) withdrawal: WithdrawalId,
+    pub(super) chain_id: u64,
+}
+
+impl From<&SignPayment> for Under {
+    fn from(request: &SignPayment) -> Self {
+        Self { withdrawal: request.withdrawal, chain_id: request.chain_id }
+    }
+}
+
 /// What is kept of a signature.
 pub(super) fn kept(
-    request: &SignPayment,
+    under: Under,
     bound: Bound,
     mut signed: NewSignedTransaction,
     signed_at: Timestamp,
 ) -> SignedTransaction {
     signed.hash = storable(&signed.hash);
     SignedTransaction {
-        withdrawal: request.withdrawal,
-        chain_id: request.chain_id,
+        withdrawal: under.withdrawal,
+        chain_id: under.chain_id,
         account: bound.account,
         nonce: bound.nonce,
         signed,

@@ -3,8 +3,8 @@
 use uuid::Uuid;
 
 use crate::domain::{
-    EventStatus, EventType, Network, OutboxEvent, SignedTransaction, Timestamp, Withdrawal,
-    WithdrawalStatus,
+    Closing, EventStatus, EventType, Network, OutboxEvent, SignedTransaction, Timestamp,
+    Withdrawal, WithdrawalStatus,
 };
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub struct Timeline {
     pub transitions: Vec<TransitionRecord>,
     pub events: Vec<EventHistory>,
     pub transactions: Vec<SignedTransaction>,
+    /// Set if its payment was given up.
+    pub closing: Option<Closing>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -92,9 +92,18 @@ pub(super) struct WithdrawalWrite {
     pub(super) withdrawal: Withdrawal,
 }
 
+/// A payment that is given up after something was signed for it.
+#[derive(Debug, Clone)]
+pub(super) struct ClosingWrite {
+    pub(super) withdrawal: WithdrawalId,
+    pub(super) reason: String,
+    pub(super) asked_by: String,
+}
+
 /// Rows to write beside the events' own.
 #[derive(Debug, Default)]
 pub(super) struct Writes {
+    pub(super) closings: Vec<ClosingWrite>,
     pub(super) withdrawals: Vec<WithdrawalWrite>,
     pub(super) transitions: Vec<TransitionWrite>,
     pub(super) events: Vec<NewEvent>,

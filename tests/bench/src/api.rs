@@ -40,6 +40,7 @@ pub(crate) async fn run(arguments: ApiArguments) -> Fallible<()> {
         backlog_seen: BacklogJob::channel().1,
         registry: Arc::new(Registry::new(Routes::default())),
         metrics: Arc::new(String::new),
+        chains: Arc::default(),
         judge: Arc::new(EverythingIsPayable),
         tokens: Tokens::new(vec![Token {
             name: "bench".into(),

@@ -45,7 +45,7 @@ pub(in crate::api) async fn cancel_event(
         )),
         Cancelled::OfWithdrawal => refused(
             "The event belongs to a withdrawal. A withdrawal is cancelled as a whole, never one \
-             event of it; this version has no way to do so."
+             event of it: POST /v1/withdrawals/{id}/cancel."
                 .to_owned(),
         ),
         Cancelled::NotFound => Err(Problem::not_found("event")),

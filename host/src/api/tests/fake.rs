@@ -177,6 +177,7 @@ impl OperateStore for FakeStore {
         let rows = self.rows.lock().unwrap();
         let withdrawal = rows.withdrawals.iter().find(|row| row.id == id).cloned();
         Ok(withdrawal.map(|withdrawal| Timeline {
+            closing: None,
             withdrawal,
             transitions: rows.transitions.clone(),
             events: rows.events.clone(),
@@ -356,6 +357,25 @@ fn told(row: &mut EventHistory, kind: HistoryKind, reason: &str) {
 
 #[async_trait]
 impl RepairStore for FakeStore {
+    async fn cancel_withdrawal(
+        &self,
+        id: WithdrawalId,
+        _reason: &str,
+        _by: &str,
+    ) -> Result<CancelledWithdrawal, StoreError> {
+        self.works().await?;
+        let rows = self.rows.lock().unwrap();
+        let found = rows.withdrawals.iter().find(|row| row.id == id);
+        Ok(match found.map(|row| row.state.status()) {
+            None => CancelledWithdrawal::NotFound,
+            Some(WithdrawalStatus::Requested | WithdrawalStatus::Failed) => {
+                CancelledWithdrawal::Failed
+            }
+            Some(WithdrawalStatus::Broadcasted) => CancelledWithdrawal::Closing,
+            Some(WithdrawalStatus::Confirmed) => CancelledWithdrawal::Paid,
+        })
+    }
+
     async fn skip(&self, id: EventId, reason: &str) -> Result<Skipped, StoreError> {
         self.works().await?;
         let mut rows = self.rows.lock().unwrap();

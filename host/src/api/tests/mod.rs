@@ -96,6 +96,7 @@ fn host_of(limits: Limits, releases_rule: ReleaseRule) -> Host {
         releases_rule,
         blame: store.clone(),
         ordered: Arc::new(FakeOrder),
+        chains: Arc::default(),
         judge: judge.clone(),
         tokens,
         flow: Flow::default(),

@@ -45,6 +45,7 @@ impl Real {
             releases_rule: ReleaseRule::default(),
             blame: Arc::clone(&store) as _,
             ordered: Arc::new(FakeOrder),
+            chains: Arc::default(),
             judge: Arc::<FakeJudge>::default(),
             tokens: tokens(),
             flow: Flow::default(),

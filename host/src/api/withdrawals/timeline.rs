@@ -5,7 +5,9 @@ use axum::extract::State;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::domain::{EventStatus, SignedTransaction, Timestamp, WithdrawalId, WithdrawalStatus};
+use crate::domain::{
+    Closing, EventStatus, SignedTransaction, Timestamp, WithdrawalId, WithdrawalStatus,
+};
 use crate::store::{EventHistory, HistoryEntry, Timeline, TransitionRecord};
 
 use super::super::path::PathId;
@@ -63,6 +65,8 @@ enum What {
         fee_max_per_gas_wei: String,
         priority_fee_max_per_gas_wei: String,
     },
+    /// It was given up after something was signed: the chain decides.
+    Cancel { reason: String, asked_by: String },
     /// An attempt of an event ended without success, or an operator replayed it.
     Attempt {
         event_id: String,
@@ -89,6 +93,10 @@ impl From<Timeline> for TimelineView {
         entries.extend(timeline.transitions.into_iter().map(transition));
         entries.extend(timeline.events.iter().map(event));
         entries.extend(timeline.transactions.into_iter().map(transaction));
+        entries.extend(timeline.closing.map(|closing| {
+            let Closing { reason, asked_by, asked_at } = closing;
+            (asked_at, What::Cancel { reason, asked_by })
+        }));
         for history in timeline.events {
             attempts(history, &mut entries);
         }

@@ -42,6 +42,10 @@ pub struct ConfirmationPass {
     pub resent: u64,
     /// Broadcasts that were asked of the plugin anew.
     pub requested: u64,
+    /// Transactions that were signed to close a payment that was given up.
+    pub closings: u64,
+    /// Withdrawals that were CONFIRMED, and are open again after a reorganisation.
+    pub reopened: u64,
     /// Payments that a person has to look at: the chain contradicts itself, or moved another
     /// amount.
     pub unclear: u64,
@@ -64,13 +68,15 @@ struct Sight {
     tip: Tip,
     /// By the account as it is stored.
     used: BTreeMap<String, UsedNonces>,
+    /// Accounts of which the user of a nonce was looked up.
+    searched: BTreeSet<String>,
 }
 
 /// A payment with what is needed to judge it.
-struct OpenPayment {
-    payment: Payment,
-    newest: SignedTransaction,
-    hashes: Vec<B256>,
+pub(super) struct OpenPayment {
+    pub(super) payment: Payment,
+    pub(super) newest: SignedTransaction,
+    pub(super) hashes: Vec<B256>,
     expected: Expected,
 }
 
@@ -82,7 +88,11 @@ impl EvmChain {
     pub async fn confirmation_pass(&self, now: Timestamp) -> Result<ConfirmationPass, ChainError> {
         let mut pass = ConfirmationPass::default();
         let mut missing = Vec::new();
-        let walked = self.walk(now, &mut pass, &mut missing).await;
+        let mut sight = None;
+        let mut walked = self.walk(now, &mut pass, &mut missing, &mut sight).await;
+        if walked.is_ok() {
+            walked = self.look_back(sight, &mut pass).await;
+        }
         // Once a pass, so that a silent node is waited for once; and also when the walk ended
         // early, so that one bad page keeps no payment from being sent.
         pass.resent += missing.len() as u64;
@@ -95,10 +105,10 @@ impl EvmChain {
         now: Timestamp,
         pass: &mut ConfirmationPass,
         resend: &mut Vec<(B256, Vec<u8>)>,
+        sight: &mut Option<Sight>,
     ) -> Result<(), ChainError> {
         let mut after: Option<(String, u64)> = None;
         let mut open = BTreeSet::new();
-        let mut sight: Option<Sight> = None;
         loop {
             let page = self.store.0.open_payments(self.chain_id, after.clone(), PAGE).await?;
             let full = page.len() >= PAGE as usize;
@@ -108,7 +118,11 @@ impl EvmChain {
             if !page.is_empty() {
                 let known = match sight.take() {
                     Some(sight) => sight,
-                    None => Sight { tip: self.nodes.tip().await?, used: BTreeMap::new() },
+                    None => Sight {
+                        tip: self.nodes.tip().await?,
+                        used: BTreeMap::new(),
+                        searched: BTreeSet::new(),
+                    },
                 };
                 let sight = sight.insert(known);
                 self.see_accounts(&page, sight).await?;
@@ -122,6 +136,18 @@ impl EvmChain {
         }
         self.forget_others(&open);
         Ok(())
+    }
+
+    /// What ended may have been taken back, and accounts may have been used elsewhere.
+    async fn look_back(
+        &self,
+        sight: Option<Sight>,
+        pass: &mut ConfirmationPass,
+    ) -> Result<(), ChainError> {
+        if let Some(sight) = &sight {
+            self.look_for_a_chain_ahead(&sight.used).await?;
+        }
+        self.look_at_watches(&mut sight.map(|sight| sight.tip), pass).await
     }
 
     /// Asks for the used nonces of the accounts that this page brings.
@@ -145,7 +171,7 @@ impl EvmChain {
     async fn look_at(
         &self,
         page: &[Payment],
-        sight: &Sight,
+        sight: &mut Sight,
         now: Timestamp,
         pass: &mut ConfirmationPass,
         resend: &mut Vec<(B256, Vec<u8>)>,
@@ -167,9 +193,15 @@ impl EvmChain {
         let heights: BTreeSet<u64> = found.map(|receipt| receipt.block_number).collect();
         let heights: Vec<u64> = heights.into_iter().collect();
         let view = self.nodes.canonical(sight.tip, &heights).await?;
+        let mut suspects = Vec::new();
         for (open, sightings) in page.iter().zip(&sightings) {
             match judge(sightings, &open.expected, &view) {
-                Evidence::NotMined => missing.push(open),
+                Evidence::NotMined => {
+                    if sight.is_used(open) {
+                        suspects.push(open);
+                    }
+                    missing.push(open);
+                }
                 Evidence::Reorged { tx_hash } => {
                     tracing::warn!(
                         withdrawal.id = %open.payment.withdrawal.id,
@@ -200,11 +232,31 @@ impl EvmChain {
                 }
             }
         }
+        suspects.retain(|open| sight.searched.insert(open.newest.account.clone()));
+        self.look_for_strangers(&suspects, sight.tip, pass).await?;
         self.send_missing(&missing, now, pass, resend).await
     }
 
+    /// What the chain says of one payment.
+    pub(super) async fn judge_one(
+        &self,
+        open: &OpenPayment,
+        tip: Tip,
+    ) -> Result<Evidence, ChainError> {
+        let mut receipts = self.nodes.receipts(&open.hashes).await?.into_iter();
+        let sightings = open.sightings(&mut receipts);
+        let found = sightings.iter().filter_map(|sighting| sighting.receipt.as_ref());
+        let heights: BTreeSet<u64> = found.map(|receipt| receipt.block_number).collect();
+        let view = self.nodes.canonical(tip, &heights.into_iter().collect::<Vec<_>>()).await?;
+        Ok(judge(&sightings, &open.expected, &view))
+    }
+
     /// None for a row that cannot be judged. It is counted and told, and holds up no other.
-    fn prepare(&self, payment: &Payment, pass: &mut ConfirmationPass) -> Option<OpenPayment> {
+    pub(super) fn prepare(
+        &self,
+        payment: &Payment,
+        pass: &mut ConfirmationPass,
+    ) -> Option<OpenPayment> {
         let open = self.try_prepare(payment);
         if open.is_none() {
             pass.looked_at += 1;
@@ -244,8 +296,13 @@ impl EvmChain {
         let tx_hash = format!("{:#x}", inclusion.tx_hash);
         let end = match (effect, failure_text(effect)) {
             (Effect::Paid, _) => Transition::Confirm { tx_hash: tx_hash.clone() },
-            (_, Some(reason)) => {
-                Transition::Revert { tx_hash: tx_hash.clone(), reason: reason.to_owned() }
+            (_, Some(text)) => {
+                let closing = open.payment.closing.as_ref().filter(|_| effect == Effect::Closed);
+                let reason = closing.map_or_else(
+                    || text.to_owned(),
+                    |closing| format!("{text} ({}: {})", closing.asked_by, closing.reason),
+                );
+                Transition::Revert { tx_hash: tx_hash.clone(), reason }
             }
             (_, None) => {
                 pass.unclear += 1;
@@ -267,8 +324,9 @@ impl EvmChain {
             | WithdrawalState::Failed { .. } => {}
         }
         transitions.push(end);
+        let watch = self.watch_of(withdrawal, inclusion);
         let concluded =
-            self.store.0.conclude(Conclude { withdrawal, transitions, evidence }).await?;
+            self.store.0.conclude(Conclude { withdrawal, transitions, evidence, watch }).await?;
         match concluded {
             Concluded::Now { changed: true, status } => {
                 let count = if confirms { &mut pass.confirmed } else { &mut pass.failed };
@@ -300,6 +358,21 @@ impl EvmChain {
         };
         for open in missing {
             let (id, signed_at) = (open.payment.withdrawal.id, open.newest.signed_at);
+            let given_up = open.payment.closing.is_some();
+            if given_up && self.closing_is_due(&open.payment, now) {
+                match self.sign_closing(&open.payment).await {
+                    Ok(Some(closing)) => {
+                        pass.closings += 1;
+                        resend.push(closing);
+                        continue;
+                    }
+                    Ok(None) => {}
+                    // The next pass tries again; what was signed before is sent meanwhile.
+                    Err(error) => {
+                        tracing::warn!(withdrawal.id = %id, %error, "a payment is not closed yet");
+                    }
+                }
+            }
             let tried = self.last_tried(id);
             let since = tried.resent_at.map_or(signed_at, |at| at.max(signed_at));
             if let Some(hash) = open.hashes.last().filter(|_| due(since, self.config.resend_after))
@@ -311,7 +384,7 @@ impl EvmChain {
             let tried = self.last_tried(id);
             let since = tried.requested_at.map_or(signed_at, |at| at.max(signed_at));
             let wait = self.config.rebroadcast_after;
-            if due(since, wait) {
+            if !given_up && due(since, wait) {
                 if self.store.0.request_broadcast(id, wait).await? {
                     pass.requested += 1;
                     tracing::info!(withdrawal.id = %id, "a payment is not mined; the plugin is asked");
@@ -349,6 +422,11 @@ impl Sight {
         used.is_none_or(|used| open.newest.nonce < used.final_at_most)
     }
 
+    /// Whether the chain has used its nonce.
+    fn is_used(&self, open: &OpenPayment) -> bool {
+        self.used.get(&open.newest.account).is_some_and(|used| open.newest.nonce < used.mined)
+    }
+
     /// Not mined, and near enough to the account's next nonce that sending it again could help.
     fn is_next_to_mine(&self, open: &OpenPayment) -> bool {
         let used = self.used.get(&open.newest.account);
@@ -372,4 +450,4 @@ impl OpenPayment {
 
 #[cfg(test)]
 #[path = "confirmation_test.rs"]
-mod tests;
+pub(super) mod tests;

@@ -18,22 +18,25 @@ const PAYEE: &str = "0x52908400098527886E0F7030069857D2E4169EE7";
 const CONTRACT: &str = "0x00000000000000000000000000000000000000cc";
 
 #[derive(Default)]
-struct Chain {
+pub(in crate::chain::evm) struct Chain {
     head: u64,
-    receipts: BTreeMap<String, Value>,
+    account: String,
+    pub(in crate::chain::evm) receipts: BTreeMap<String, Value>,
+    /// Transactions of the account that are none of ours: nonce, block, hash.
+    pub(in crate::chain::evm) strangers: Vec<(u64, u64, String)>,
     /// Blocks whose hash is not the usual one.
-    reorganised: BTreeMap<u64, String>,
+    pub(in crate::chain::evm) reorganised: BTreeMap<u64, String>,
 }
 
-fn block_hash(number: u64) -> String {
+pub(in crate::chain::evm) fn block_hash(number: u64) -> String {
     format!("0x{number:064x}")
 }
 
-struct Bench {
-    node: FakeNode,
-    state: Arc<Mutex<Chain>>,
-    store: Arc<FakeStore>,
-    chain: Arc<EvmChain>,
+pub(in crate::chain::evm) struct Bench {
+    pub(in crate::chain::evm) node: FakeNode,
+    pub(in crate::chain::evm) state: Arc<Mutex<Chain>>,
+    pub(in crate::chain::evm) store: Arc<FakeStore>,
+    pub(in crate::chain::evm) chain: Arc<EvmChain>,
     _folder: tempfile::TempDir,
 }
 
@@ -45,7 +48,8 @@ fn answer(state: &Mutex<Chain>, method: &str, params: &Value) -> Result<Value, (
             let up_to = super::super::rpc::quantity(&params[1]).unwrap_or(state.head);
             let block = |receipt: &Value| super::super::rpc::quantity(&receipt["blockNumber"]);
             let mined = state.receipts.values().filter(|r| block(r).is_none_or(|b| b <= up_to));
-            Ok(json!(format!("{:#x}", mined.count())))
+            let strangers = state.strangers.iter().filter(|(_, block, _)| *block <= up_to);
+            Ok(json!(format!("{:#x}", mined.count() + strangers.count())))
         }
         "eth_getBalance" => Ok(json!("0xffffffffffffffffffffffff")),
         "eth_call" => Ok(json!(format!("0x{:064x}", 1_u64 << 60))),
@@ -57,15 +61,34 @@ fn answer(state: &Mutex<Chain>, method: &str, params: &Value) -> Result<Value, (
             let number = super::super::rpc::quantity(&params[0]).unwrap();
             let hash = state.reorganised.get(&number).cloned();
             let hash = hash.unwrap_or_else(|| block_hash(number));
-            let block = json!({ "number": params[0], "hash": hash });
+            let of_block = state.strangers.iter().filter(|(_, block, _)| *block == number);
+            let transactions: Vec<Value> = of_block
+                .map(|(nonce, _, hash)| {
+                    json!({
+                        "hash": hash, "from": state.account, "to": PAYEE, "value": "0x1",
+                        "nonce": format!("{nonce:#x}"), "input": "0x",
+                    })
+                })
+                .collect();
+            let block = json!({ "number": params[0], "hash": hash, "transactions": transactions });
             Ok(if number > state.head { Value::Null } else { block })
         }
+        "eth_feeHistory" => {
+            Ok(json!({ "baseFeePerGas": ["0x100", "0x200"], "reward": [["0x10"]] }))
+        }
+        "eth_estimateGas" => Ok(json!("0x5208")),
         "eth_sendRawTransaction" => Err((-32_000, "already known".into())),
         method => unknown(method),
     }
 }
 
-async fn bench() -> Bench {
+pub(in crate::chain::evm) async fn bench() -> Bench {
+    bench_with(|_| {}).await
+}
+
+pub(in crate::chain::evm) async fn bench_with(
+    edit: impl FnOnce(&mut crate::chain::NetworkConfig),
+) -> Bench {
     let state: Arc<Mutex<Chain>> = Arc::default();
     let of_node = Arc::clone(&state);
     let node = FakeNode::start(move |method, params| answer(&of_node, method, params)).await;
@@ -73,12 +96,14 @@ async fn bench() -> Bench {
     let store = Arc::new(FakeStore::default());
     let mut config = config(folder.path(), "eip155:1", std::slice::from_ref(&node.url), CONTRACT);
     config.fees.fee_max_per_day = u128::MAX;
+    edit(&mut config);
     let chain = open(config, &store).await;
+    state.lock().unwrap().account = chain.accounts().next().unwrap().to_lowercase();
     Bench { node, state, store, chain, _folder: folder }
 }
 
 impl Bench {
-    async fn signed(&self, asset: &str) -> SignedTransaction {
+    pub(in crate::chain::evm) async fn signed(&self, asset: &str) -> SignedTransaction {
         let withdrawal = withdrawal_of(asset, "eip155:1", "1", PAYEE);
         let id = self.store.add(withdrawal).await;
         let units = U256::from(1_000_000);
@@ -95,7 +120,7 @@ impl Bench {
         self.chain.sign(a_lease(), id, request, false).await.unwrap()
     }
 
-    async fn broadcast(&self, signed: &SignedTransaction) {
+    pub(in crate::chain::evm) async fn broadcast(&self, signed: &SignedTransaction) {
         let step = Transition::Broadcast { tx_hash: signed.signed.hash.clone() };
         let mut state = self.store.state.lock().await;
         let payment = state.payments.get_mut(&signed.withdrawal).unwrap();
@@ -105,7 +130,13 @@ impl Bench {
         }
     }
 
-    fn mine(&self, signed: &SignedTransaction, block: u64, status: &str, logs: &Value) {
+    pub(in crate::chain::evm) fn mine(
+        &self,
+        signed: &SignedTransaction,
+        block: u64,
+        status: &str,
+        logs: &Value,
+    ) {
         let receipt = json!({
             "transactionHash": signed.signed.hash, "blockNumber": format!("{block:#x}"),
             "blockHash": block_hash(block), "from": signed.account, "to": PAYEE,
@@ -116,11 +147,11 @@ impl Bench {
         state.head = state.head.max(block);
     }
 
-    fn head(&self, head: u64) {
+    pub(in crate::chain::evm) fn head(&self, head: u64) {
         self.state.lock().unwrap().head = head;
     }
 
-    async fn pass(&self, seconds_from_now: i64) -> ConfirmationPass {
+    pub(in crate::chain::evm) async fn pass(&self, seconds_from_now: i64) -> ConfirmationPass {
         let now = Utc::now() + chrono::Duration::seconds(seconds_from_now);
         self.chain.confirmation_pass(now).await.unwrap()
     }
@@ -260,14 +291,15 @@ async fn a_pass_works_in_pages_and_in_few_requests() {
     bench.head(12);
     let pass = bench.pass(0).await;
     assert_eq!((pass.looked_at, pass.confirmed), (count, count));
-    assert_eq!(bench.node.count("eth_getBlockByNumber"), 2, "one block, once a page");
+    assert_eq!(bench.node.count("eth_getBlockByNumber"), 3, "one block, once a page, and watched");
     assert_eq!(bench.node.count("eth_blockNumber"), 1, "once a pass");
     assert_eq!(bench.node.count("eth_getTransactionReceipt") as u64, count);
     let calls = bench.node.calls.lock().unwrap();
     let of_chain = calls.iter().map(|(method, _)| method.as_str());
     let of_chain: Vec<&str> =
         of_chain.filter(|m| ["eth_blockNumber", "eth_getBlockByNumber"].contains(m)).collect();
-    let head_first = ["eth_blockNumber", "eth_getBlockByNumber", "eth_getBlockByNumber"];
+    let block = "eth_getBlockByNumber";
+    let head_first = ["eth_blockNumber", block, block, block];
     assert_eq!(of_chain, head_first, "no block seems deeper than it is");
 }
 
@@ -290,6 +322,8 @@ async fn what_is_open_and_not_final_costs_no_call_of_its_own() {
         "eth_getTransactionCount",
         "eth_getTransactionCount",
         "eth_getTransactionReceipt",
+        "eth_getBlockByNumber",
+        // What is watched from now on.
         "eth_getBlockByNumber",
     ];
     assert_eq!(names, expected);

@@ -6,6 +6,7 @@ mod accounts;
 mod agreement;
 mod answers;
 mod asking;
+mod closing;
 mod confirmation;
 mod convert;
 mod endpoint;
@@ -19,7 +20,10 @@ mod nodes;
 mod rpc;
 mod rules;
 mod signing;
+mod standing;
+mod strangers;
 mod transaction;
+mod watching;
 
 #[cfg(test)]
 mod anvil_test;
@@ -39,6 +43,7 @@ pub use confirmation::ConfirmationPass;
 pub use rpc::RpcError;
 pub use rules::TransactionRequest;
 pub use signing::SignError;
+pub use standing::{AccountError, AccountStanding, ChainStanding};
 
 use self::accounts::{Accounts, PayingAccount};
 use self::asking::Panel;
@@ -270,6 +275,7 @@ impl EvmChain {
             account: account.address(),
             contract: known.contract,
             decimals: known.decimals,
+            mined: account.mined(),
             nonce_end: account.mined().saturating_add(self.config.in_flight_max),
         })
     }

@@ -70,8 +70,18 @@ impl Nodes {
 
     /// The same as far as a quorum has got: nodes of which one is a block ahead say it too.
     pub(super) async fn mined_count(&self, account: Address) -> Result<u64, RpcError> {
-        let used = self.used_nonces(&[account], None).await?;
-        Ok(used.first().map_or(0, |used| used.mined))
+        const WHAT: &str = "the account's nonce";
+        let call = Call {
+            method: "eth_getTransactionCount",
+            params: json!([account_text(account), BlockTag::Latest.text()]),
+        };
+        let decode = |endpoint: &Endpoint, mut answers: Vec<Answer>| {
+            let answer = answers.pop().ok_or_else(|| endpoint.unreadable(WHAT))?;
+            number(endpoint, answer, WHAT)
+        };
+        let (said, failures) = self.panel.ask_all(vec![call], decode).await;
+        let mined = self.panel.quorum().reached(said.iter().copied());
+        mined.ok_or_else(|| self.panel.too_few(WHAT, said.len(), failures))
     }
 
     /// How many transactions of the account were mined up to a block. A quorum must say the same.

@@ -33,6 +33,7 @@ pub(super) mod rule {
     pub(in crate::chain) const REPLACEMENT_FEE: &str = "replacement.fees";
     pub(in crate::chain) const CLOSED: &str = "nonce.closed";
     pub(in crate::chain) const ACCOUNT: &str = "account.key";
+    pub(in crate::chain) const STRANGER: &str = "account.stranger";
     pub(in crate::chain) const IN_FLIGHT: &str = "account.in-flight";
     pub(in crate::chain) const FROZEN: &str = "account.frozen";
     pub(in crate::chain) const BALANCE_NATIVE: &str = "balance.native";
@@ -47,6 +48,7 @@ pub(super) fn is_of_the_account(rule: &str) -> bool {
     matches!(
         rule,
         rule::FROZEN
+            | rule::STRANGER
             | rule::IN_FLIGHT
             | rule::BALANCE_NATIVE
             | rule::BALANCE_ASSET
@@ -80,6 +82,8 @@ pub(super) struct Terms<'a> {
     /// None for the chain's own coin.
     pub(super) contract: Option<Address>,
     pub(super) decimals: u8,
+    /// How many of the account's transactions are mined.
+    pub(super) mined: u64,
     /// The account's first nonce that may not be signed yet: so many of its transactions may wait
     /// for being mined. Nodes drop what one account sends beyond a number.
     pub(super) nonce_end: u64,
@@ -117,6 +121,7 @@ pub(super) fn check(
         .ok_or_else(|| refused(rule::VALUE, "value and fees exceed what a chain can hold"))?;
     check_balances(terms, balances, situation, &payment, native_cost_max)?;
     Ok(ApprovedTransaction {
+        kind: TransactionKind::Payment,
         chain_id: terms.chain_id,
         nonce: situation.nonce,
         to: payment.to,
@@ -154,10 +159,26 @@ fn check_situation(
         let reason = if replace { "nothing was signed yet" } else { "one was signed before" };
         return Err(refused(rule::REPLACEMENT, reason));
     }
+    if situation.earlier.is_empty() && situation.nonce < terms.mined {
+        let reason = format!(
+            "the chain has used nonce {}, which was to be this withdrawal's: the key is used \
+             elsewhere, or the store was restored from a backup",
+            situation.nonce
+        );
+        return Err(wait(rule::STRANGER, reason));
+    }
     if situation.earlier.is_empty() && situation.nonce >= terms.nonce_end {
         let reason = format!("nonce {} waits until earlier ones are mined", situation.nonce);
         return Err(wait(rule::IN_FLIGHT, reason));
     }
+    check_earlier(terms, situation)?;
+    if situation.earlier.iter().any(|it| it.signed.kind == TransactionKind::Closing) {
+        return Err(refused(rule::CLOSED, "the payment was given up"));
+    }
+    Ok(())
+}
+
+fn check_earlier(terms: &Terms<'_>, situation: &SigningSituation) -> Result<(), SigningRefusal> {
     for earlier in &situation.earlier {
         // The store binds the nonce; that it is one for ever is worth looking at twice.
         if earlier.nonce != situation.nonce || earlier.chain_id != terms.chain_id {
@@ -167,14 +188,66 @@ fn check_situation(
             let reason = format!("the key of {}, which signed first, is not here", earlier.account);
             return Err(wait(rule::ACCOUNT, reason));
         }
-        match earlier.signed.kind {
-            TransactionKind::Payment => {}
-            TransactionKind::Closing => {
-                return Err(refused(rule::CLOSED, "the payment was given up"));
-            }
-        }
     }
     Ok(())
+}
+
+/// What the host proposes for a closing transaction: the fees are raised to what a replacement needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ClosingFees {
+    pub(super) gas_limit: u64,
+    pub(super) per_gas: u128,
+    pub(super) priority_per_gas: u128,
+}
+
+/// The transaction that uses up the nonce of a payment that was given up: nothing, to oneself, with
+/// fees that replace everything that was signed before. The caps hold for it too.
+pub(super) fn check_closing(
+    terms: &Terms<'_>,
+    caps: &FeeCaps,
+    balances: &Balances,
+    situation: &SigningSituation,
+    proposed: &ClosingFees,
+) -> Result<ApprovedTransaction, SigningRefusal> {
+    if situation.earlier.is_empty() {
+        return Err(refused(rule::REPLACEMENT, "nothing was signed yet"));
+    }
+    check_earlier(terms, situation)?;
+    let rise = |old: u128| {
+        let reason = "the fees cannot rise further";
+        replacement_fee_min(old).ok_or_else(|| refused(rule::REPLACEMENT_FEE, reason))
+    };
+    let mut fees = Fees {
+        gas_limit: proposed.gas_limit,
+        per_gas: proposed.per_gas,
+        priority_per_gas: proposed.priority_per_gas,
+    };
+    for earlier in &situation.earlier {
+        fees.per_gas = fees.per_gas.max(rise(earlier.signed.fee_max_per_gas)?);
+        let least = rise(earlier.signed.priority_fee_max_per_gas)?;
+        fees.priority_per_gas = fees.priority_per_gas.max(least);
+    }
+    fees.per_gas = fees.per_gas.max(fees.priority_per_gas);
+    let total = check_caps(caps, situation, &fees)?;
+    if super::convert::biguint(total) + &situation.in_flight_native
+        > super::convert::biguint(balances.native)
+    {
+        let reason = format!("{} wei does not cover {total} for closing", balances.native);
+        return Err(wait(rule::BALANCE_NATIVE, reason));
+    }
+    Ok(ApprovedTransaction {
+        kind: TransactionKind::Closing,
+        chain_id: terms.chain_id,
+        nonce: situation.nonce,
+        to: terms.account,
+        value: U256::ZERO,
+        data: Vec::new(),
+        gas_limit: fees.gas_limit,
+        fee_max_per_gas: fees.per_gas,
+        priority_fee_max_per_gas: fees.priority_per_gas,
+        native_cost_max: total,
+        asset_units: U256::ZERO,
+    })
 }
 
 /// The only call that pays the withdrawal.

@@ -29,6 +29,7 @@ fn native() -> Terms<'static> {
         account: ACCOUNT,
         contract: None,
         decimals: 18,
+        mined: 0,
         nonce_end: u64::MAX,
     }
 }

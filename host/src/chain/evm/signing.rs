@@ -13,7 +13,7 @@ use crate::chain::keys::AccountKey;
 use crate::domain::{
     NewSignedTransaction, SignedTransaction, SigningRefusal, SigningSituation, WithdrawalId,
 };
-use crate::store::{LeaseRef, SignPayment, Signing, SigningRules, StoreError};
+use crate::store::{AccountChange, LeaseRef, SignPayment, Signing, SigningRules, StoreError};
 
 /// Why nothing was signed now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -141,17 +141,13 @@ impl EvmChain {
         ask: &Ask,
         asset: &str,
     ) -> Result<SignedTransaction, SignError> {
+        self.check_account(account).await?;
+        account.saw_mined(self.nodes.mined_count(account.address()).await?);
         let signed = self.sign_from(account, ask, asset, true).await;
-        if !matches!(signed, Err(SignError::Wait { rule: rule::IN_FLIGHT, .. })) {
-            return signed;
+        if let Err(SignError::Wait { rule: rule::STRANGER, reason }) = &signed {
+            self.freeze(account, reason).await?;
         }
-        // As far as this host has heard. It may have been mined since.
-        let mined = self.nodes.mined_count(account.address()).await?;
-        if mined <= account.mined() {
-            return signed;
-        }
-        account.saw_mined(mined);
-        self.sign_from(account, ask, asset, true).await
+        signed
     }
 
     async fn sign_from(
@@ -214,11 +210,7 @@ impl EvmChain {
             return Err(SignError::Wait { rule: rule::FROZEN, reason });
         }
         if chain_nonce > known.next_nonce {
-            let reason = format!(
-                "the chain has seen {chain_nonce} transactions of {address}, this store allotted \
-                 {} nonces: the key is used elsewhere, or the store was restored from a backup",
-                known.next_nonce
-            );
+            let reason = chain_ahead(chain_nonce, &address, known.next_nonce);
             self.freeze(account, &reason).await?;
             return Err(SignError::Wait { rule: rule::FROZEN, reason });
         }
@@ -232,7 +224,11 @@ impl EvmChain {
         reason: &str,
     ) -> Result<(), StoreError> {
         let address = account.stored();
-        self.store.0.freeze_account(self.chain_id, &address, reason).await?;
+        let change =
+            AccountChange { chain_id: self.chain_id, address: &address, reason, by: "the host" };
+        if self.store.0.freeze_account(change).await? != Some(true) {
+            return Ok(());
+        }
         tracing::error!(
             network = %self.config.network,
             account = address,
@@ -241,6 +237,13 @@ impl EvmChain {
         );
         Ok(())
     }
+}
+
+pub(super) fn chain_ahead(mined: u64, address: &str, next_nonce: u64) -> String {
+    format!(
+        "the chain has seen {mined} transactions of {address}, this store allotted {next_nonce} \
+         nonces: the key is used elsewhere, or the store was restored from a backup"
+    )
 }
 
 /// What a plugin asks for, under which lease.

@@ -9,7 +9,7 @@ use super::super::fake_node::{FakeNode, Manner, unknown};
 use super::super::testing::{FakeStore, a_lease, config, open, withdrawal_of};
 use super::*;
 use crate::domain::{Withdrawal, WithdrawalStatus};
-use crate::store::ChainStore as _;
+use crate::store::AccountStore as _;
 
 const PAYEE: &str = "0x52908400098527886E0F7030069857D2E4169EE7";
 const CONTRACT: &str = "0x00000000000000000000000000000000000000cc";
@@ -72,7 +72,7 @@ async fn the_first_signature_registers_the_account_and_takes_the_chains_nonce() 
     let second = bench.store.add(one_eth()).await;
     let signed = bench.chain.sign(a_lease(), second, payment(), false).await.unwrap();
     assert_eq!(signed.nonce, 8);
-    assert_eq!(bench.node.count("eth_getTransactionCount"), 1, "compared once");
+    assert_eq!(bench.node.count("eth_getTransactionCount"), 3, "compared, and once a payment");
 }
 
 #[tokio::test]
@@ -320,7 +320,9 @@ async fn an_account_that_cannot_pay_is_passed_over_and_a_bound_withdrawal_stays(
     let bench = two_accounts(100).await;
     let bound = bench.store.add(one_eth()).await;
     let signed = bench.chain.sign(a_lease(), bound, payment(), false).await.unwrap();
-    bench.store.freeze_account(1, &signed.account, "a test").await.unwrap();
+    let change =
+        AccountChange { chain_id: 1, address: &signed.account, reason: "a test", by: "a test" };
+    bench.store.freeze_account(change).await.unwrap();
     let next = bench.store.add(one_eth()).await;
     let terms = bench.chain.terms(Some(next), "ETH").await.unwrap();
     let other = bench.chain.sign(a_lease(), next, payment(), false).await.unwrap();

@@ -18,13 +18,13 @@ use super::super::{
 use super::EvmChain;
 use super::convert::stored_address;
 use crate::domain::{
-    BigUint, EventId, LeaseToken, NewSignedTransaction, Payment, SignedTransaction, SigningRefusal,
-    SigningSituation, Step, Timestamp, TransactionKind, Withdrawal, WithdrawalId,
-    WithdrawalRequest, WithdrawalState, WithdrawalStatus,
+    BigUint, Closing, EventId, LeaseToken, NewSignedTransaction, Payment, PaymentWatch,
+    SignedTransaction, SigningRefusal, SigningSituation, Step, Timestamp, TransactionKind,
+    Withdrawal, WithdrawalId, WithdrawalRequest, WithdrawalState, WithdrawalStatus,
 };
 use crate::store::{
-    Account, ChainStore, Conclude, Concluded, LeaseRef, SignPayment, Signing, SigningRules,
-    StoreError, StoreFault,
+    Account, AccountChange, AccountNote, AccountStore, ChainStore, Conclude, Concluded, LeaseRef,
+    SignClosing, SignPayment, Signing, SigningRules, StoreError, StoreFault,
 };
 
 pub(super) fn withdrawal_of(
@@ -108,6 +108,7 @@ pub(super) fn config(
             fee_max_per_day: 50_000_000_000_000_000,
             gas_limit_max: 200_000,
         },
+        watch_blocks: 10,
         resend_after: Duration::from_secs(30),
         rebroadcast_after: Duration::from_secs(120),
         rpc_timeout: Duration::from_secs(2),
@@ -132,15 +133,23 @@ pub(super) struct State {
     pub(super) accounts: BTreeMap<(u64, String), Account>,
     pub(super) concluded: Vec<Conclude>,
     pub(super) requested: Vec<WithdrawalId>,
+    pub(super) watches: BTreeMap<WithdrawalId, PaymentWatch>,
     pub(super) unavailable: bool,
 }
 
 impl FakeStore {
     pub(super) async fn add(&self, withdrawal: Withdrawal) -> WithdrawalId {
         let id = withdrawal.id;
-        let payment = Payment { withdrawal, transactions: Vec::new() };
+        let payment = Payment { withdrawal, transactions: Vec::new(), closing: None };
         self.state.lock().await.payments.insert(id, payment);
         id
+    }
+
+    /// Gives a payment up, as an operator does.
+    pub(super) async fn give_up(&self, id: WithdrawalId) {
+        let closing =
+            Closing { reason: "a mistake".into(), asked_by: "me".into(), asked_at: Utc::now() };
+        self.state.lock().await.payments.get_mut(&id).unwrap().closing = Some(closing);
     }
 
     pub(super) async fn status(&self, id: WithdrawalId) -> WithdrawalStatus {
@@ -186,6 +195,55 @@ fn situation(state: &State, request: &SignPayment, next_nonce: u64) -> SigningSi
         fees_of_the_day: signed
             .map(|t| BigUint::from(t.signed.gas_limit) * t.signed.fee_max_per_gas)
             .sum(),
+    }
+}
+
+#[async_trait]
+impl AccountStore for FakeStore {
+    async fn register_account(
+        &self,
+        chain_id: u64,
+        address: &str,
+        chain_nonce: u64,
+    ) -> Result<Account, StoreError> {
+        let new = Account {
+            chain_id,
+            address: address.to_owned(),
+            next_nonce: chain_nonce,
+            frozen_reason: None,
+        };
+        let mut state = self.state.lock().await;
+        Ok(state.accounts.entry((chain_id, address.to_owned())).or_insert(new).clone())
+    }
+
+    async fn accounts(&self, chain_id: u64) -> Result<Vec<Account>, StoreError> {
+        let state = self.state.lock().await;
+        Ok(state.accounts.values().filter(|it| it.chain_id == chain_id).cloned().collect())
+    }
+
+    async fn freeze_account(&self, change: AccountChange<'_>) -> Result<Option<bool>, StoreError> {
+        let mut state = self.state.lock().await;
+        let key = (change.chain_id, change.address.to_owned());
+        let Some(account) = state.accounts.get_mut(&key) else { return Ok(None) };
+        let changed = account.frozen_reason.is_none();
+        account.frozen_reason.get_or_insert_with(|| change.reason.to_owned());
+        Ok(Some(changed))
+    }
+
+    async fn unfreeze_account(
+        &self,
+        change: AccountChange<'_>,
+        next_nonce: u64,
+    ) -> Result<Option<bool>, StoreError> {
+        let mut state = self.state.lock().await;
+        let key = (change.chain_id, change.address.to_owned());
+        let Some(account) = state.accounts.get_mut(&key) else { return Ok(None) };
+        account.next_nonce = account.next_nonce.max(next_nonce);
+        Ok(Some(account.frozen_reason.take().is_some()))
+    }
+
+    async fn account_history(&self, _: u64, _: &str) -> Result<Vec<AccountNote>, StoreError> {
+        Ok(Vec::new())
     }
 }
 
@@ -241,36 +299,59 @@ impl ChainStore for FakeStore {
         Ok(Signing::Signed(signed))
     }
 
-    async fn register_account(
+    async fn sign_closing(
         &self,
-        chain_id: u64,
-        address: &str,
-        chain_nonce: u64,
-    ) -> Result<Account, StoreError> {
-        let new = Account {
-            chain_id,
-            address: address.to_owned(),
-            next_nonce: chain_nonce,
-            frozen_reason: None,
+        request: SignClosing,
+        rules: &dyn SigningRules,
+    ) -> Result<Signing, StoreError> {
+        let mut state = self.state.lock().await;
+        let payment = &state.payments[&request.withdrawal];
+        if payment.closing.is_none() || !is_open(payment) {
+            return Ok(Signing::NotLive("it is not given up, or has ended".into()));
+        }
+        let newest = payment.transactions.last().unwrap().clone();
+        let young = Utc::now() - newest.signed_at
+            < chrono::TimeDelta::from_std(request.not_within).unwrap();
+        if newest.signed.kind == TransactionKind::Closing && young {
+            return Ok(Signing::Stored(newest));
+        }
+        let sign = SignPayment {
+            lease: a_lease(),
+            withdrawal: request.withdrawal,
+            chain_id: request.chain_id,
+            account: newest.account.clone(),
+            replace: true,
         };
-        let mut state = self.state.lock().await;
-        Ok(state.accounts.entry((chain_id, address.to_owned())).or_insert(new).clone())
+        let new = match rules.sign(&situation(&state, &sign, newest.nonce)).await {
+            Ok(new) => new,
+            Err(refusal) => return Ok(Signing::Refused(refusal)),
+        };
+        let signed = SignedTransaction { signed: new, signed_at: Utc::now(), ..newest };
+        let payment = state.payments.get_mut(&request.withdrawal).unwrap();
+        payment.transactions.push(signed.clone());
+        Ok(Signing::Signed(signed))
     }
 
-    async fn accounts(&self, chain_id: u64) -> Result<Vec<Account>, StoreError> {
-        let state = self.state.lock().await;
-        Ok(state.accounts.values().filter(|it| it.chain_id == chain_id).cloned().collect())
-    }
-
-    async fn freeze_account(
+    async fn watches(
         &self,
         chain_id: u64,
-        address: &str,
-        reason: &str,
-    ) -> Result<(), StoreError> {
+        after: Option<WithdrawalId>,
+        limit: u32,
+    ) -> Result<Vec<PaymentWatch>, StoreError> {
+        let state = self.state.lock().await;
+        let watches = state.watches.values().filter(|watch| watch.chain_id == chain_id);
+        let behind = watches.filter(|watch| after.is_none_or(|after| watch.withdrawal > after));
+        Ok(behind.take(limit as usize).cloned().collect())
+    }
+
+    async fn move_watch(&self, watch: &PaymentWatch) -> Result<(), StoreError> {
+        self.state.lock().await.watches.insert(watch.withdrawal, watch.clone());
+        Ok(())
+    }
+
+    async fn end_watches(&self, withdrawals: &[WithdrawalId]) -> Result<(), StoreError> {
         let mut state = self.state.lock().await;
-        let account = state.accounts.get_mut(&(chain_id, address.to_owned())).unwrap();
-        account.frozen_reason.get_or_insert_with(|| reason.to_owned());
+        state.watches.retain(|id, _| !withdrawals.contains(id));
         Ok(())
     }
 
@@ -316,6 +397,10 @@ impl ChainStore for FakeStore {
         }
         let status = withdrawal.state.status();
         payment.withdrawal = withdrawal;
+        match &request.watch {
+            Some(watch) => drop(state.watches.insert(watch.withdrawal, watch.clone())),
+            None => drop(state.watches.remove(&request.withdrawal)),
+        }
         state.concluded.push(request);
         Ok(Concluded::Now { status, changed })
     }

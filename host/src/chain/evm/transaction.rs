@@ -31,6 +31,7 @@ pub(super) fn balance_call(owner: Address) -> Vec<u8> {
 /// A transaction that every rule allowed. Only `rules::check` makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ApprovedTransaction {
+    pub(super) kind: TransactionKind,
     pub(super) chain_id: u64,
     pub(super) nonce: u64,
     pub(super) to: Address,
@@ -86,7 +87,7 @@ pub(super) fn sign(
     Ok(NewSignedTransaction {
         // Of the very bytes that are stored and sent, not of the fields that they came from.
         hash: format!("{:#x}", keccak256(&raw)),
-        kind: TransactionKind::Payment,
+        kind: approved.kind,
         raw,
         gas_limit: approved.gas_limit,
         fee_max_per_gas: approved.fee_max_per_gas,
@@ -122,6 +123,7 @@ mod tests {
     fn what_is_signed_decodes_to_the_same_fields_account_and_hash() {
         let key = AccountKey::for_tests(1);
         let approved = ApprovedTransaction {
+            kind: TransactionKind::Payment,
             chain_id: 31_337,
             nonce: 7,
             to: address!("00000000000000000000000000000000000000aa"),

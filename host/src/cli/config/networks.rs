@@ -29,6 +29,8 @@ pub struct NetworkConfig {
     pub spread: Spread,
     /// How many transactions of an account may wait for being mined.
     pub in_flight_max: u64,
+    /// For so many blocks after its own an end is watched.
+    pub watch_blocks: u64,
     /// Signed bytes are sent again this long after they were sent.
     pub resend_after: Duration,
     /// How often open payments are looked at.
@@ -67,6 +69,8 @@ pub enum AssetKind {
 const DEPTH: u64 = 12;
 /// What reth keeps of one sender, and what geth promises to keep.
 const IN_FLIGHT_MAX: u64 = 16;
+/// A dozen minutes on Ethereum.
+const WATCH_BLOCKS: u64 = 64;
 const RESEND_AFTER: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_secs(2);
 const POLL_RANGE: std::ops::RangeInclusive<Duration> =
@@ -109,6 +113,7 @@ fn read_network(mut section: Section<'_>) -> Option<NetworkConfig> {
         other => Err(format!("{other:?} is no rule: write \"even\" or \"in-order\"")),
     });
     let in_flight_max = section.integer("in_flight_max", IN_FLIGHT_MAX, 1..=100_000);
+    let watch_blocks = section.integer("watch_blocks", WATCH_BLOCKS, 0..=1_000_000);
     let resend_after = section.duration("resend_after", RESEND_AFTER, WAIT_RANGE);
     let rebroadcast_after = section.duration("rebroadcast_after", REBROADCAST_AFTER, WAIT_RANGE);
     let poll = section.duration("poll", POLL, POLL_RANGE);
@@ -135,6 +140,7 @@ fn read_network(mut section: Section<'_>) -> Option<NetworkConfig> {
         accounts: accounts?,
         spread: spread.unwrap_or_default(),
         in_flight_max,
+        watch_blocks,
         resend_after,
         poll,
         rebroadcast_after,

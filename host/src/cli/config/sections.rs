@@ -314,10 +314,14 @@ pub(super) fn read_flow(root: &mut Section<'_>) -> Flow {
         let types = section.list(key, |text| text.parse::<EventType>().map_err(|e| e.to_string()));
         on.insert(status, types.unwrap_or_else(|| default.event_types(status).to_vec()));
     }
+    let reopened =
+        section.list("reopened", |text| text.parse::<EventType>().map_err(|e| e.to_string()));
+    let reopened = reopened.unwrap_or_else(|| default.reopened_types().to_vec());
     let flow = Flow::new(on).unwrap_or_else(|error| {
         section.context().error(section.place(), "flow", error.to_string());
         default
     });
+    let flow = flow.with_reopened(reopened);
     section.finish();
     flow
 }

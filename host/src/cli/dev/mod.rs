@@ -147,6 +147,7 @@ fn network(identity: &Identity, stand_ins: &StandIns) -> Result<NetworkConfig, C
             fee_max_per_day: 100_000_000_000_000_000_000_000,
             gas_limit_max: 500_000,
         },
+        watch_blocks: 64,
         resend_after: Duration::from_secs(2),
         rebroadcast_after: Duration::from_secs(10),
         rpc_timeout: Duration::from_secs(5),

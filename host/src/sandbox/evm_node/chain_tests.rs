@@ -5,9 +5,11 @@ use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{Address, B256, Signature, TxKind, U256, keccak256};
 use k256::ecdsa::SigningKey;
 
-use super::chain::{Chain, ChainConfig};
+use super::chain::ChainConfig;
 use super::fault::ChainFault;
 use super::ledger::TokenConfig;
+use super::network::{Fate, Network};
+use super::profile::ClientProfile;
 use super::record::Record;
 use super::view;
 
@@ -67,39 +69,46 @@ pub(super) fn transfer_call(to: Address, amount: u64) -> Vec<u8> {
     data
 }
 
-fn chain() -> (Chain, Wallet) {
-    let mut chain = Chain::genesis(config(), 0).0;
+pub(super) fn network_of(config: ChainConfig, profiles: &[ClientProfile]) -> (Network, Wallet) {
+    let mut network = Network::genesis(config, profiles, 0).0;
     let wallet = Wallet::new(1);
-    chain.ledger.endow(wallet.address, U256::from(10).pow(U256::from(18)));
-    (chain, wallet)
+    network.chain.ledger.endow(wallet.address, U256::from(10).pow(U256::from(18)));
+    (network, wallet)
+}
+
+fn network() -> (Network, Wallet) {
+    network_of(config(), &[ClientProfile::Geth])
 }
 
 /// The hash, or the text of the refusal.
-fn send(chain: &mut Chain, raw: &[u8]) -> Result<B256, String> {
-    let decoded = chain.judge(raw).map_err(|refusal| chain.config.profile.answer(&refusal).1)?;
-    let hash = decoded.hash;
-    chain.pool.insert(decoded);
-    Ok(hash)
+pub(super) fn send_to(network: &mut Network, node: usize, raw: &[u8]) -> Result<B256, String> {
+    let profile = network.nodes[node].profile;
+    network.send(node, raw).0.map_err(|refusal| profile.answer(&refusal).1)
 }
 
-fn refused(chain: &mut Chain, raw: &[u8], text: &str) {
-    let answer = send(chain, raw).expect_err(text);
+fn send(network: &mut Network, raw: &[u8]) -> Result<B256, String> {
+    send_to(network, 0, raw)
+}
+
+fn refused(network: &mut Network, raw: &[u8], text: &str) {
+    let answer = send(network, raw).expect_err(text);
     assert!(answer.starts_with(text), "{answer:?} does not begin with {text:?}");
 }
 
-fn paid(chain: &Chain) -> Vec<(u64, String)> {
-    view::transfers(chain, 0, u64::MAX - 1).map(|one| (one.nonce, one.amount)).collect()
+pub(super) fn paid(network: &Network) -> Vec<(u64, String)> {
+    let transfers = view::transfers(&network.chain, 0, u64::MAX);
+    transfers.map(|one| (one.nonce, one.amount)).collect()
 }
 
 #[test]
 fn nodes_refuse_in_the_words_of_geth() {
-    let (mut chain, wallet) = chain();
+    let (mut network, wallet) = network();
     let good = payment(0, TO, 1);
     let raw = wallet.sign(good.clone());
-    send(&mut chain, &raw).unwrap();
-    refused(&mut chain, &raw, "already known");
-    chain.advance(INTERVAL_MS);
-    refused(&mut chain, &raw, "nonce too low: next nonce 1, tx nonce 0");
+    send(&mut network, &raw).unwrap();
+    refused(&mut network, &raw, "already known");
+    network.advance(INTERVAL_MS);
+    refused(&mut network, &raw, "nonce too low: next nonce 1, tx nonce 0");
     let with = |change: fn(&mut TxEip1559)| {
         let mut transaction = TxEip1559 { nonce: 1, ..good.clone() };
         change(&mut transaction);
@@ -135,21 +144,21 @@ fn nodes_refuse_in_the_words_of_geth() {
             "insufficient funds for gas * price + value: balance ",
         ),
     ] {
-        refused(&mut chain, &wallet.sign(transaction), text);
+        refused(&mut network, &wallet.sign(transaction), text);
     }
-    refused(&mut chain, &[2, 1, 2, 3], "rlp: ");
-    refused(&mut chain, &vec![2; 200_000], "oversized data");
-    refused(&mut chain, &[4, 0xc0], "");
-    refused(&mut chain, &[5, 0xc0], "transaction type not supported");
+    refused(&mut network, &[2, 1, 2, 3], "rlp: ");
+    refused(&mut network, &vec![2; 200_000], "oversized data");
+    refused(&mut network, &[4, 0xc0], "");
+    refused(&mut network, &[5, 0xc0], "transaction type not supported");
     let mut torn = wallet.sign(with(|_| {}));
     torn.push(0);
-    refused(&mut chain, &torn, "rlp: ");
+    refused(&mut network, &torn, "rlp: ");
 }
 
 #[test]
 fn a_replacement_must_raise_both_fees_by_ten_percent() {
-    let (mut chain, wallet) = chain();
-    let first = send(&mut chain, &wallet.sign(payment(0, TO, 1))).unwrap();
+    let (mut network, wallet) = network();
+    let first = send(&mut network, &wallet.sign(payment(0, TO, 1))).unwrap();
     let bump = |fee: u128, tip: u128| TxEip1559 {
         max_fee_per_gas: fee,
         max_priority_fee_per_gas: tip,
@@ -163,21 +172,21 @@ fn a_replacement_must_raise_both_fees_by_ten_percent() {
         (ten(gwei(3)) - 1, ten(gwei(1))),
         (ten(gwei(3)), ten(gwei(1)) - 1),
     ] {
-        refused(&mut chain, &wallet.sign(bump(fee, tip)), "replacement transaction underpriced");
+        refused(&mut network, &wallet.sign(bump(fee, tip)), "replacement transaction underpriced");
     }
-    send(&mut chain, &wallet.sign(bump(ten(gwei(3)), ten(gwei(1))))).unwrap();
-    assert!(chain.pool.get(&first).is_none());
-    chain.advance(INTERVAL_MS);
-    assert_eq!(paid(&chain), [(0, "2".to_owned())]);
+    send(&mut network, &wallet.sign(bump(ten(gwei(3)), ten(gwei(1))))).unwrap();
+    assert!(network.nodes[0].pool.get(&first).is_none());
+    network.advance(INTERVAL_MS);
+    assert_eq!(paid(&network), [(0, "2".to_owned())]);
 }
 
 #[test]
 fn funds_must_cover_everything_that_waits() {
-    let (mut chain, wallet) = chain();
+    let (mut network, wallet) = network();
     let half = 500_000_000_000_000_000_u64;
-    send(&mut chain, &wallet.sign(payment(0, TO, half))).unwrap();
+    send(&mut network, &wallet.sign(payment(0, TO, half))).unwrap();
     refused(
-        &mut chain,
+        &mut network,
         &wallet.sign(payment(1, TO, half)),
         "insufficient funds for gas * price + value: balance 1000000000000000000, queued cost",
     );
@@ -187,111 +196,113 @@ fn funds_must_cover_everything_that_waits() {
         max_priority_fee_per_gas: gwei(2),
         ..payment(0, TO, half + 1)
     };
-    send(&mut chain, &wallet.sign(bumped)).unwrap();
+    send(&mut network, &wallet.sign(bumped)).unwrap();
 }
 
 #[test]
 fn a_gap_holds_up_what_is_above_it_and_nothing_else() {
-    let (mut chain, wallet) = chain();
+    let (mut network, wallet) = network();
     for nonce in [3, 1, 0] {
-        send(&mut chain, &wallet.sign(payment(nonce, TO, nonce + 10))).unwrap();
+        send(&mut network, &wallet.sign(payment(nonce, TO, nonce + 10))).unwrap();
     }
-    assert_eq!(chain.pool.next_nonce(wallet.address, &chain.ledger), 2);
-    chain.advance(INTERVAL_MS);
-    assert_eq!(paid(&chain).len(), 2);
-    chain.advance(5 * INTERVAL_MS);
-    send(&mut chain, &wallet.sign(payment(2, TO, 12))).unwrap();
-    chain.advance(6 * INTERVAL_MS);
-    assert_eq!(paid(&chain).iter().map(|(nonce, _)| *nonce).collect::<Vec<_>>(), [0, 1, 2, 3]);
+    assert_eq!(network.nodes[0].pool.next_nonce(wallet.address, &network.chain.ledger), 2);
+    network.advance(INTERVAL_MS);
+    assert_eq!(paid(&network).len(), 2);
+    network.advance(5 * INTERVAL_MS);
+    send(&mut network, &wallet.sign(payment(2, TO, 12))).unwrap();
+    network.advance(6 * INTERVAL_MS);
+    assert_eq!(paid(&network).iter().map(|(nonce, _)| *nonce).collect::<Vec<_>>(), [0, 1, 2, 3]);
 }
 
 #[test]
 fn a_fee_below_the_base_fee_waits_until_it_falls() {
-    let (mut chain, wallet) = chain();
-    chain.set_base_fee(4_000_000_000);
-    send(&mut chain, &wallet.sign(payment(0, TO, 1))).unwrap();
-    chain.advance(10 * INTERVAL_MS);
-    assert!(paid(&chain).is_empty());
-    chain.set_base_fee(2_500_000_000);
-    chain.advance(11 * INTERVAL_MS);
-    assert_eq!(paid(&chain).len(), 1);
+    let (mut network, wallet) = network();
+    network.chain.set_base_fee(1, 4_000_000_000);
+    send(&mut network, &wallet.sign(payment(0, TO, 1))).unwrap();
+    network.advance(10 * INTERVAL_MS);
+    assert!(paid(&network).is_empty());
+    network.chain.set_base_fee(11, 2_500_000_000);
+    network.advance(11 * INTERVAL_MS);
+    assert_eq!(paid(&network).len(), 1);
     // The tip is cut to what is left of the fee.
-    assert_eq!(chain.transactions(11)[0].price, gwei(3));
+    assert_eq!(network.chain.transactions(11)[0].price, gwei(3));
 }
 
 #[test]
 fn a_full_block_leaves_the_rest_to_the_next() {
-    let mut chain = Chain::genesis(ChainConfig { block_gas_max: 50_000, ..config() }, 0).0;
-    let wallet = Wallet::new(1);
-    chain.ledger.endow(wallet.address, U256::from(10).pow(U256::from(18)));
+    let small = ChainConfig { block_gas_max: 50_000, ..config() };
+    let (mut network, wallet) = network_of(small, &[ClientProfile::Geth]);
     for nonce in 0..5 {
-        send(&mut chain, &wallet.sign(payment(nonce, TO, 1))).unwrap();
+        send(&mut network, &wallet.sign(payment(nonce, TO, 1))).unwrap();
     }
-    chain.advance(9 * INTERVAL_MS);
-    let counts: Vec<usize> = (1..=4).map(|block| chain.transactions(block).len()).collect();
+    network.advance(9 * INTERVAL_MS);
+    let counts: Vec<usize> = (1..=4).map(|block| network.chain.transactions(block).len()).collect();
     assert_eq!(counts, [2, 2, 1, 0]);
 }
 
 #[test]
 fn a_reorganisation_gives_other_hashes_and_mines_the_transactions_again() {
-    let (mut chain, wallet) = chain();
-    let hash = send(&mut chain, &wallet.sign(payment(0, TO, 5))).unwrap();
-    chain.advance(3 * INTERVAL_MS);
-    let before: Vec<_> = (0..=3).map(|n| chain.header(n).unwrap()).collect();
-    let balance = chain.ledger.balance(wallet.address);
-    chain.reorganise(3, true);
-    assert!(chain.find_mined(&hash).is_none() && paid(&chain).is_empty());
-    assert_eq!(chain.ledger.nonce(wallet.address), 0);
-    let after: Vec<_> = (0..=3).map(|n| chain.header(n).unwrap()).collect();
+    let (mut network, wallet) = network();
+    let hash = send(&mut network, &wallet.sign(payment(0, TO, 5))).unwrap();
+    network.advance(3 * INTERVAL_MS);
+    let before: Vec<_> = (0..=3).map(|n| network.chain.header(n).unwrap()).collect();
+    let balance = network.chain.ledger.balance(wallet.address);
+    network.reorganise(3, Fate::Wait);
+    assert!(network.chain.find_mined(&hash).is_none() && paid(&network).is_empty());
+    assert_eq!(network.chain.ledger.nonce(wallet.address), 0);
+    let after: Vec<_> = (0..=3).map(|n| network.chain.header(n).unwrap()).collect();
     assert_eq!(before[0], after[0]);
     for n in 1..=3 {
         assert_ne!(before[n].hash, after[n].hash);
         assert_eq!(after[n].parent_hash, after[n - 1].hash);
     }
-    chain.advance(4 * INTERVAL_MS);
-    assert_eq!(chain.find_mined(&hash).unwrap().0, 4);
-    assert_eq!(chain.ledger.balance(wallet.address), balance);
-    chain.reorganise(1, false);
-    chain.advance(9 * INTERVAL_MS);
-    assert!(paid(&chain).is_empty() && chain.pool.is_empty());
+    network.advance(4 * INTERVAL_MS);
+    assert_eq!(network.chain.find_mined(&hash).unwrap().0, 4);
+    assert_eq!(network.chain.ledger.balance(wallet.address), balance);
+    network.reorganise(1, Fate::Dropped);
+    network.advance(9 * INTERVAL_MS);
+    assert!(paid(&network).is_empty() && network.nodes[0].pool.is_empty());
 }
 
 #[test]
 fn the_records_make_the_same_chain_again() {
-    let (mut chain, genesis) = Chain::genesis(config(), 77);
+    let (mut network, genesis) = Network::genesis(config(), &[ClientProfile::Geth], 77);
     let wallet = Wallet::new(1);
     let amount = U256::from(10).pow(U256::from(18));
     let mut records = vec![genesis];
-    chain.ledger.endow(wallet.address, amount);
+    network.chain.ledger.endow(wallet.address, amount);
     records.push(Record::Endowed {
         account: wallet.address.to_string(),
         contract: None,
         amount: amount.to_string(),
     });
     for step in 0..40_u64 {
-        records.extend(chain.advance(77 + step * 100));
+        records.extend(network.advance(77 + step * 100));
         let raw = wallet.sign(payment(step, TO, step + 1));
-        let _ = send(&mut chain, &raw).map(|_| records.push(Record::accepted(&raw)));
+        records.extend(network.send(0, &raw).1);
         if step % 9 == 8 {
-            records.push(chain.reorganise(step % 4, true));
+            records.push(network.reorganise(step % 4, Fate::Wait));
         }
         if step % 11 == 10 {
-            let evict = ChainFault::Evict { hash: chain.pool.hashes().into_iter().min() };
-            records.extend(evict.carry_out(&mut chain));
+            let hash = network.nodes[0].pool.all().first().map(|held| held.hash);
+            records.extend(ChainFault::Evict { hash }.carry_out(&mut network));
         }
     }
-    records.extend(chain.advance(77 + 100_000));
-    let mut again = Chain::genesis(config(), 0).0;
+    records.extend(network.advance(77 + 100_000));
+    let mut again = Network::genesis(config(), &[ClientProfile::Geth], 0).0;
     for record in &records {
         let line = serde_json::to_string(record).unwrap();
         again.apply(&serde_json::from_str(&line).unwrap()).unwrap();
     }
     again.resume(77 + 100_000);
-    assert!(!paid(&chain).is_empty());
-    assert_eq!(paid(&again), paid(&chain));
-    assert_eq!(again.ledger.balance(wallet.address), chain.ledger.balance(wallet.address));
-    assert_eq!(again.pool.len(), chain.pool.len());
-    for number in 0..=chain.height() {
-        assert_eq!(again.header(number), chain.header(number));
+    assert!(!paid(&network).is_empty());
+    assert_eq!(paid(&again), paid(&network));
+    assert_eq!(
+        again.chain.ledger.balance(wallet.address),
+        network.chain.ledger.balance(wallet.address)
+    );
+    assert_eq!(again.nodes[0].pool.len(), network.nodes[0].pool.len());
+    for number in 0..=network.chain.height() {
+        assert_eq!(again.chain.header(number), network.chain.header(number));
     }
 }

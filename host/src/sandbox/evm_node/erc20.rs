@@ -1,6 +1,7 @@
 //! The little of ERC-20 that the built-in tokens understand.
 
 use alloy_primitives::{Address, B256, U256, b256};
+use serde::{Deserialize, Serialize};
 
 /// `keccak256("Transfer(address,address,uint256)")`.
 pub(super) const TRANSFER_TOPIC: B256 =
@@ -10,6 +11,20 @@ const TRANSFER: [u8; 4] = [0xa9, 0x05, 0x9c, 0xbb];
 const BALANCE_OF: [u8; 4] = [0x70, 0xa0, 0x82, 0x31];
 const DECIMALS: [u8; 4] = [0x31, 0x3c, 0xe5, 0x67];
 const SYMBOL: [u8; 4] = [0x95, 0xd8, 0x9b, 0x41];
+
+/// What a token's `transfer` does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenBehaviour {
+    #[default]
+    Standard,
+    /// It answers `false` where the standard says that it reverts: always, and moves nothing.
+    ReturnsFalse,
+    /// So many hundredths of a percent of each transfer go to the token's own contract.
+    FeeOnTransfer { basis_points: u16 },
+    /// It reverts.
+    Paused,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Call {

@@ -1,12 +1,15 @@
-//! How the node can misbehave: in what it answers, and in what happens on its chain.
+//! How nodes can misbehave: in what they answer, in what they know, and in what happens on the
+//! chain.
 
-use alloy_primitives::B256;
-use serde::{Deserialize, Serialize};
+use alloy_primitives::{Address, B256};
+use serde::Deserialize;
 
-use super::chain::Chain;
+use super::erc20::TokenBehaviour;
+use super::network::{Fate, Network};
+use super::profile::ClientProfile;
 use super::record::Record;
 
-/// What goes wrong with answers.
+/// What goes wrong with a node's answers, for a number of requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NodeFault {
     /// 503, without effect.
@@ -15,8 +18,54 @@ pub enum NodeFault {
     RefuseConnections,
     /// `eth_sendRawTransaction` does its work; the connection is cut instead of the answer.
     DropAnswerAfterAccept,
+    /// `eth_sendRawTransaction` answers the hash, and nothing is kept.
+    AcceptAndForget,
     /// The answer comes so much later.
     SlowMs(u64),
+    /// 429, without effect; with `Retry-After` if there is a number of seconds.
+    RateLimit { retry_after_s: Option<u64> },
+    /// An answer that is none, another kind each time; `eth_sendRawTransaction` does its work.
+    Garbage,
+}
+
+/// What a node says about receipts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReceiptLie {
+    /// There is none.
+    None,
+    /// What succeeded failed, and the other way round.
+    WrongStatus,
+    /// It is in a block that is on no chain.
+    WrongBlockHash,
+    /// What waits is in the newest block.
+    Invented,
+}
+
+/// What is wrong with a node until it is cleared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeTrouble {
+    /// Readers see the chain as it was so many blocks ago, so the height goes back; 0 ends it.
+    Lag {
+        blocks: u64,
+    },
+    /// It follows the chain no further.
+    Stall,
+    /// What it takes goes no further, and no block is built from it.
+    Silent,
+    /// Nothing goes between it and other nodes.
+    Isolated,
+    /// Its pool loses this transaction, or all.
+    Evict {
+        hash: Option<B256>,
+    },
+    Receipts(ReceiptLie),
+    /// It is on this chain, where nobody knows of ours.
+    WrongChain {
+        chain_id: u64,
+    },
+    /// It is another client from now on. Not ended by clearing.
+    Client(ClientProfile),
 }
 
 /// What goes wrong on the chain.
@@ -25,112 +74,107 @@ pub enum ChainFault {
     /// Blocks are empty from now on.
     PauseMining,
     ResumeMining,
-    /// Readers see the chain as it was so many blocks ago; 0 ends it.
-    Lag {
-        blocks: u64,
-    },
-    /// The pool loses this transaction, or all.
+    /// Every pool loses this transaction, or all.
     Evict {
         hash: Option<B256>,
     },
-    /// In wei, from the next block on.
+    /// In wei, from the next block on; for so many blocks, or for good.
     BaseFee {
         wei: u64,
+        blocks: Option<u64>,
     },
-    /// The last blocks are replaced by empty ones. Their transactions wait again, or are gone.
+    /// What `eth_feeHistory` says that was paid above the base fee, in wei.
+    Tip {
+        wei: u64,
+    },
+    /// The last blocks are replaced by empty ones.
     Reorganise {
         blocks: u64,
-        keep_transactions: bool,
+        fate: Fate,
+    },
+    /// Whether blocks hold the first attempt of a nonce that anyone took, not the last.
+    MineFirstAttempts(bool),
+    /// As soon as it is its turn, a block holds this transaction, of which some node has heard.
+    Include {
+        hash: B256,
+    },
+    /// How far the tags are behind the head; none: there is no such block.
+    Finality {
+        safe_depth: Option<u64>,
+        finalized_depth: Option<u64>,
+    },
+    /// How a token behaves from now on.
+    Token {
+        contract: Address,
+        behaviour: TokenBehaviour,
     },
 }
 
-impl ChainFault {
-    pub(super) fn carry_out(self, chain: &mut Chain) -> Vec<Record> {
+impl NodeTrouble {
+    pub(super) fn carry_out(self, network: &mut Network, index: usize) -> Vec<Record> {
+        let height = network.chain.height();
+        let Some(node) = network.nodes.get_mut(index) else { return Vec::new() };
+        let troubles = &mut node.troubles;
         match self {
-            Self::PauseMining => chain.mining_paused = true,
-            Self::ResumeMining => chain.mining_paused = false,
-            Self::Lag { blocks } => chain.lag = blocks,
-            Self::Evict { hash } => {
-                let hashes = hash.map_or_else(|| chain.pool.hashes(), |hash| vec![hash]);
-                return hashes
-                    .into_iter()
-                    .filter(|hash| chain.pool.remove(hash).is_some())
-                    .map(|hash| Record::Evicted { hash: hash.to_string() })
-                    .collect();
+            Self::Lag { blocks } => troubles.lag = blocks,
+            Self::Stall => troubles.stalled_at = Some(height),
+            Self::Silent => troubles.silent = true,
+            Self::Isolated => troubles.isolated = true,
+            Self::Receipts(lie) => troubles.receipts = Some(lie),
+            Self::WrongChain { chain_id } => troubles.chain_id = Some(chain_id),
+            Self::Client(profile) => node.profile = profile,
+            Self::Evict { hash } => return network.evict(Some(index), hash),
+        }
+        Vec::new()
+    }
+}
+
+impl ChainFault {
+    pub(super) fn carry_out(self, network: &mut Network) -> Vec<Record> {
+        let chain = &mut network.chain;
+        match self {
+            Self::PauseMining => network.mining_paused = true,
+            Self::ResumeMining => network.mining_paused = false,
+            Self::Evict { hash } => return network.evict(None, hash),
+            Self::BaseFee { wei, blocks } => {
+                let from = chain.height() + 1;
+                let before = chain.base_fee(from);
+                let mut records = vec![chain.set_base_fee(from, wei)];
+                if let Some(blocks) = blocks {
+                    records.push(chain.set_base_fee(from.saturating_add(blocks), before));
+                }
+                return records;
             }
-            Self::BaseFee { wei } => return vec![chain.set_base_fee(wei)],
-            Self::Reorganise { blocks, keep_transactions } => {
-                return vec![chain.reorganise(blocks, keep_transactions)];
+            Self::Tip { wei } => chain.tip_wei = wei,
+            Self::Reorganise { blocks, fate } => return vec![network.reorganise(blocks, fate)],
+            Self::MineFirstAttempts(wanted) => network.mines_first_attempts = wanted,
+            Self::Include { hash } => network.included_next.push(hash),
+            Self::Finality { safe_depth, finalized_depth } => {
+                chain.finality = super::chain::Finality { safe_depth, finalized_depth };
+            }
+            Self::Token { contract, behaviour } => {
+                return vec![chain.set_token(contract, behaviour)];
             }
         }
         Vec::new()
     }
 }
 
-/// A fault as it comes over HTTP or JSON-RPC.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct FaultRequest {
-    mode: ModeName,
-    /// For how many requests; null or absent means until it is cleared.
-    pub(super) count: Option<u32>,
-    /// With `slow_ms`.
-    ms: Option<u64>,
-    /// With `lag` and `reorganise`.
-    blocks: Option<u64>,
-    /// With `evict`; all where it is absent.
-    hash: Option<String>,
-    /// With `base_fee`.
-    wei: Option<u64>,
-    /// With `reorganise`; true where it is absent.
-    keep_transactions: Option<bool>,
-}
-
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum ModeName {
-    Down,
-    RefuseConnections,
-    DropAnswerAfterAccept,
-    SlowMs,
-    PauseMining,
-    ResumeMining,
-    Lag,
-    Evict,
-    BaseFee,
-    Reorganise,
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Fault {
-    Node(NodeFault),
-    Chain(ChainFault),
-}
-
-impl FaultRequest {
-    pub(super) fn fault(&self) -> Result<Fault, String> {
-        let needs = |field: &str| format!("this mode needs {field}");
-        Ok(match self.mode {
-            ModeName::Down => Fault::Node(NodeFault::Down),
-            ModeName::RefuseConnections => Fault::Node(NodeFault::RefuseConnections),
-            ModeName::DropAnswerAfterAccept => Fault::Node(NodeFault::DropAnswerAfterAccept),
-            ModeName::SlowMs => Fault::Node(NodeFault::SlowMs(self.ms.ok_or_else(|| needs("ms"))?)),
-            ModeName::PauseMining => Fault::Chain(ChainFault::PauseMining),
-            ModeName::ResumeMining => Fault::Chain(ChainFault::ResumeMining),
-            ModeName::Lag => Fault::Chain(ChainFault::Lag {
-                blocks: self.blocks.ok_or_else(|| needs("blocks"))?,
-            }),
-            ModeName::Evict => {
-                let hash = self.hash.as_ref().map(|hash| hash.parse()).transpose();
-                Fault::Chain(ChainFault::Evict { hash: hash.map_err(|_| needs("a valid hash"))? })
-            }
-            ModeName::BaseFee => {
-                Fault::Chain(ChainFault::BaseFee { wei: self.wei.ok_or_else(|| needs("wei"))? })
-            }
-            ModeName::Reorganise => Fault::Chain(ChainFault::Reorganise {
-                blocks: self.blocks.ok_or_else(|| needs("blocks"))?,
-                keep_transactions: self.keep_transactions.unwrap_or(true),
-            }),
-        })
+/// One node is well again.
+pub(super) fn heal_node(network: &mut Network, index: usize) -> Vec<Record> {
+    if let Some(node) = network.nodes.get_mut(index) {
+        node.troubles = super::node::Troubles::default();
     }
+    network.share_pools()
+}
+
+/// All nodes are well again, and blocks are built as they should be. Fees, tokens and the distance
+/// of the tags stay.
+pub(super) fn heal(network: &mut Network) -> Vec<Record> {
+    for node in &mut network.nodes {
+        node.troubles = super::node::Troubles::default();
+    }
+    network.mining_paused = false;
+    network.mines_first_attempts = false;
+    network.share_pools()
 }

@@ -1,71 +1,66 @@
-//! The node's routes: JSON-RPC on `/`, and for people and tests `/transfers` and `/_faults`.
+//! A node's routes: JSON-RPC on `/`, and for people and tests `/transfers`, `/inclusions`,
+//! `/sightings` and `/_faults`.
 
 use std::sync::Arc;
 
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, body::Bytes};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
-use super::fault::{ChainFault, Fault, FaultRequest, NodeFault};
-use super::{Shared, rpc, view};
-use crate::sandbox::fault::{refuse, slow};
+use super::answer::{NodeAnswer, answer, broken};
+use super::fault_request::FaultRequest;
+use super::{Shared, view, witness};
+use crate::sandbox::fault::refuse;
 use crate::sandbox::journal::JournalError;
 use crate::sandbox::server::cut;
 
 const LIMIT_DEFAULT: usize = 1000;
 const LIMIT_MAX: usize = 10_000;
 
-pub(super) fn router(shared: Arc<Shared>) -> Router {
+/// One node of the network.
+#[derive(Debug, Clone)]
+struct Door {
+    shared: Arc<Shared>,
+    node: usize,
+    stop: CancellationToken,
+}
+
+pub(super) fn router(shared: Arc<Shared>, node: usize, stop: CancellationToken) -> Router {
     Router::new()
         .route("/", post(answer_rpc))
         .route("/transfers", get(list_transfers))
+        .route("/inclusions", get(list_inclusions))
+        .route("/sightings", get(list_sightings))
         .route("/_faults", post(set_fault).delete(clear_faults))
         .route("/healthz", get(|| async { StatusCode::NO_CONTENT }))
-        .with_state(shared)
+        .with_state(Door { shared, node, stop })
 }
 
-async fn answer_rpc(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
-    let batch = match rpc::Batch::parse(&body) {
-        Ok(batch) => batch,
-        Err(answer) => return Json(answer).into_response(),
-    };
-    // Control goes through whatever the fault is.
-    let fault = if batch.is_control() {
-        None
-    } else {
-        shared.faults.strike_if(|fault| match fault {
-            NodeFault::DropAnswerAfterAccept => batch.sends(),
-            NodeFault::Down | NodeFault::RefuseConnections | NodeFault::SlowMs(_) => true,
-        })
-    };
-    match fault {
-        Some(NodeFault::Down) => {
-            return refuse(StatusCode::SERVICE_UNAVAILABLE, "down", "the node is down");
-        }
-        Some(NodeFault::RefuseConnections) => return cut(),
-        Some(NodeFault::SlowMs(ms)) => slow(ms, &shared.stop).await,
-        Some(NodeFault::DropAnswerAfterAccept) | None => {}
-    }
-    let answer = batch.answer(&shared);
-    if fault == Some(NodeFault::DropAnswerAfterAccept) {
-        return cut();
-    }
+async fn answer_rpc(State(door): State<Door>, body: Bytes) -> Response {
+    respond(answer(&door.shared, door.node, &body, &door.stop).await)
+}
+
+fn respond(answer: NodeAnswer) -> Response {
     match answer {
-        Ok(Some(answer)) => Json(answer).into_response(),
-        Ok(None) => StatusCode::NO_CONTENT.into_response(),
-        Err(error) => broken(&error),
+        NodeAnswer::Cut => cut(),
+        NodeAnswer::Body { status, retry_after_s, body } => {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+            let mut response = (status, body).into_response();
+            let headers = response.headers_mut();
+            headers
+                .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+            if let Some(seconds) = retry_after_s {
+                headers.insert(header::RETRY_AFTER, header::HeaderValue::from(seconds));
+            }
+            response
+        }
     }
-}
-
-/// Nothing that is not in the journal may be told.
-fn broken(error: &JournalError) -> Response {
-    tracing::error!(%error, "the node cannot write its journal");
-    refuse(StatusCode::SERVICE_UNAVAILABLE, "journal", "the node cannot write its journal")
 }
 
 #[derive(Debug, Deserialize)]
@@ -76,7 +71,7 @@ struct TransfersQuery {
 }
 
 async fn list_transfers(
-    State(shared): State<Arc<Shared>>,
+    State(door): State<Door>,
     query: Result<Query<TransfersQuery>, QueryRejection>,
 ) -> Response {
     let query = match query {
@@ -85,55 +80,50 @@ async fn list_transfers(
     };
     let limit = query.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
     let from = query.from_block.unwrap_or(0);
-    let transfers = shared.with_chain(|chain| {
-        let transfers: Vec<_> = view::transfers(chain, from, chain.head()).take(limit).collect();
-        (transfers, Vec::new())
+    let transfers = door.shared.read(|network| {
+        let (chain, head) = (&network.chain, network.nodes[door.node].head(&network.chain));
+        view::transfers(chain, from, head).take(limit).collect::<Vec<_>>()
     });
-    match transfers {
-        Ok(transfers) => Json(json!({ "transfers": transfers })).into_response(),
-        Err(error) => broken(&error),
+    respond_json(transfers.map(|transfers| json!({ "transfers": transfers })))
+}
+
+async fn list_inclusions(State(door): State<Door>) -> Response {
+    let inclusions = door.shared.read(|network| witness::inclusions(&network.chain));
+    let views = |all: Vec<witness::Inclusion>| all.iter().map(witness::Inclusion::view).collect();
+    respond_json(inclusions.map(|all| json!({ "inclusions": Value::Array(views(all)) })))
+}
+
+async fn list_sightings(State(door): State<Door>) -> Response {
+    let sightings = door.shared.sightings();
+    let views: Vec<Value> = sightings.iter().map(witness::Sighting::view).collect();
+    Json(json!({ "sightings": views })).into_response()
+}
+
+fn respond_json(view: Result<Value, JournalError>) -> Response {
+    match view {
+        Ok(view) => Json(view).into_response(),
+        Err(error) => respond(broken(&error)),
     }
 }
 
-async fn set_fault(
-    State(shared): State<Arc<Shared>>,
-    body: Result<Json<FaultRequest>, JsonRejection>,
-) -> Response {
+async fn set_fault(State(door): State<Door>, body: Result<Json<Value>, JsonRejection>) -> Response {
     let request = match body {
         Ok(Json(request)) => request,
         Err(error) => return refuse(error.status(), "invalid_body", &error.body_text()),
     };
-    match request.fault() {
-        Ok(fault) => match set(&shared, fault, request.count) {
-            Ok(()) => StatusCode::NO_CONTENT.into_response(),
-            Err(error) => broken(&error),
-        },
+    match FaultRequest::parse(request) {
+        Ok(request) => done(door.shared.set(door.node, request)),
         Err(reason) => refuse(StatusCode::UNPROCESSABLE_ENTITY, "invalid_fault", &reason),
     }
 }
 
-pub(super) fn set(shared: &Shared, fault: Fault, count: Option<u32>) -> Result<(), JournalError> {
-    match fault {
-        Fault::Node(fault) => {
-            shared.faults.set(fault, count);
-            Ok(())
-        }
-        Fault::Chain(fault) => shared.with_chain(|chain| ((), fault.carry_out(chain))),
-    }
+async fn clear_faults(State(door): State<Door>) -> Response {
+    done(door.shared.heal())
 }
 
-async fn clear_faults(State(shared): State<Arc<Shared>>) -> Response {
-    match clear(&shared) {
+fn done(result: Result<(), JournalError>) -> Response {
+    match result {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
-        Err(error) => broken(&error),
+        Err(error) => respond(broken(&error)),
     }
-}
-
-pub(super) fn clear(shared: &Shared) -> Result<(), JournalError> {
-    shared.faults.clear();
-    shared.with_chain(|chain| {
-        ChainFault::ResumeMining.carry_out(chain);
-        ChainFault::Lag { blocks: 0 }.carry_out(chain);
-        ((), Vec::new())
-    })
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use alloy_consensus::Transaction;
 use alloy_primitives::{Address, U256};
 
-use super::erc20::{self, Call};
+use super::erc20::{self, Call, TokenBehaviour};
 use super::history::History;
 use super::transaction::{Decoded, intrinsic_gas};
 
@@ -23,6 +23,7 @@ pub struct TokenConfig {
 #[derive(Debug)]
 pub(super) struct Token {
     pub(super) config: TokenConfig,
+    behaviour: TokenBehaviour,
     balances: HashMap<Address, History>,
 }
 
@@ -32,6 +33,8 @@ pub(super) struct Ledger {
     tokens: HashMap<Address, Token>,
     /// For each account the block of each of its nonces.
     nonces: HashMap<Address, Vec<u64>>,
+    /// What every transaction uses beyond Ethereum's own gas.
+    gas_extra: u64,
 }
 
 /// A movement of an asset.
@@ -49,18 +52,26 @@ pub(super) struct Movement {
 pub(super) struct Execution {
     pub(super) succeeded: bool,
     pub(super) gas_used: u64,
-    pub(super) movement: Option<Movement>,
+    /// More than one where a token keeps a part for itself.
+    pub(super) movements: Vec<Movement>,
 }
 
 impl Ledger {
-    pub(super) fn new(tokens: &[TokenConfig]) -> Self {
-        let tokens = tokens
-            .iter()
-            .map(|config| {
-                (config.contract, Token { config: config.clone(), balances: HashMap::new() })
-            })
-            .collect();
-        Self { tokens, ..Self::default() }
+    pub(super) fn new(tokens: &[TokenConfig], gas_extra: u64) -> Self {
+        let token = |config: &TokenConfig| Token {
+            config: config.clone(),
+            behaviour: TokenBehaviour::Standard,
+            balances: HashMap::new(),
+        };
+        let tokens = tokens.iter().map(|config| (config.contract, token(config))).collect();
+        Self { tokens, gas_extra, ..Self::default() }
+    }
+
+    /// Does nothing where there is no such token.
+    pub(super) fn set_token(&mut self, contract: Address, behaviour: TokenBehaviour) {
+        if let Some(token) = self.tokens.get_mut(&contract) {
+            token.behaviour = behaviour;
+        }
     }
 
     pub(super) fn endow(&mut self, account: Address, amount: U256) {
@@ -107,10 +118,10 @@ impl Ledger {
         let (intrinsic, floor) = intrinsic_gas(data, to.is_none());
         let runs =
             if to.is_some_and(|to| self.tokens.contains_key(&to)) { GAS_TOKEN_CALL } else { 0 };
-        (intrinsic + runs).max(floor)
+        (intrinsic + runs).max(floor) + self.gas_extra
     }
 
-    /// Whether a call would go through at `block`, or the words with which it is reverted.
+    /// What a call would move at `block`, or the words with which it is reverted.
     pub(super) fn try_call(
         &self,
         from: Address,
@@ -118,32 +129,29 @@ impl Ledger {
         value: U256,
         data: &[u8],
         block: u64,
-    ) -> Result<Option<Movement>, &'static str> {
+    ) -> Result<Vec<Movement>, &'static str> {
         let Some(to) = to else { return Err("contracts cannot be created here") };
         let Some(token) = self.tokens.get(&to) else {
-            return Ok((!value.is_zero()).then_some(Movement {
-                contract: None,
-                from,
-                to,
-                amount: value,
-            }));
+            let moved = Movement { contract: None, from, to, amount: value };
+            return Ok(if value.is_zero() { Vec::new() } else { vec![moved] });
         };
         if !value.is_zero() {
             return Err("the token takes no value");
         }
         match erc20::decode(data) {
             Some(Call::Transfer { to: recipient, amount }) => {
-                if recipient.is_zero() {
-                    return Err("ERC20: transfer to the zero address");
-                }
-                if token.balance_at(from, block) < amount {
-                    return Err("ERC20: transfer amount exceeds balance");
-                }
-                Ok(Some(Movement { contract: Some(to), from, to: recipient, amount }))
+                token.transfer(from, recipient, amount, block)
             }
-            Some(Call::BalanceOf { .. } | Call::Decimals | Call::Symbol) => Ok(None),
+            Some(Call::BalanceOf { .. } | Call::Decimals | Call::Symbol) => Ok(Vec::new()),
             None => Err("the token has no such function"),
         }
+    }
+
+    /// The word that a token's `transfer` answers where it does not revert.
+    pub(super) fn transfer_answers(&self, contract: Address) -> bool {
+        self.tokens
+            .get(&contract)
+            .is_some_and(|token| token.behaviour != TokenBehaviour::ReturnsFalse)
     }
 
     /// Runs a transaction in `block`, or answers none where the sender cannot pay for it. The
@@ -172,11 +180,11 @@ impl Ledger {
         self.native.entry(sender).or_default().set(block, balance.saturating_sub(fee));
         self.nonces.entry(sender).or_default().push(block);
         let succeeded = outcome.is_ok();
-        let movement = outcome.ok().flatten();
-        if let Some(movement) = &movement {
+        let movements = outcome.unwrap_or_default();
+        for movement in &movements {
             self.carry_out(movement, block);
         }
-        Some(Execution { succeeded, gas_used, movement })
+        Some(Execution { succeeded, gas_used, movements })
     }
 
     fn carry_out(&mut self, movement: &Movement, block: u64) {
@@ -208,6 +216,42 @@ impl Ledger {
 }
 
 impl Token {
+    fn transfer(
+        &self,
+        from: Address,
+        to: Address,
+        amount: U256,
+        block: u64,
+    ) -> Result<Vec<Movement>, &'static str> {
+        let contract = self.config.contract;
+        let moved = |to, amount| Movement { contract: Some(contract), from, to, amount };
+        match self.behaviour {
+            TokenBehaviour::Paused => return Err("Pausable: paused"),
+            TokenBehaviour::ReturnsFalse => return Ok(Vec::new()),
+            TokenBehaviour::Standard | TokenBehaviour::FeeOnTransfer { .. } => {}
+        }
+        if to.is_zero() {
+            return Err("ERC20: transfer to the zero address");
+        }
+        if self.balance_at(from, block) < amount {
+            return Err("ERC20: transfer amount exceeds balance");
+        }
+        let kept = match self.behaviour {
+            TokenBehaviour::FeeOnTransfer { basis_points } => {
+                let part = U256::from(basis_points.min(10_000));
+                amount.saturating_mul(part) / U256::from(10_000)
+            }
+            TokenBehaviour::Standard | TokenBehaviour::Paused | TokenBehaviour::ReturnsFalse => {
+                U256::ZERO
+            }
+        };
+        let mut movements = vec![moved(to, amount.saturating_sub(kept))];
+        if !kept.is_zero() {
+            movements.push(moved(contract, kept));
+        }
+        Ok(movements)
+    }
+
     pub(super) fn balance_at(&self, account: Address, block: u64) -> U256 {
         self.balances.get(&account).map(|history| history.at(block)).unwrap_or_default()
     }

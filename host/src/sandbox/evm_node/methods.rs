@@ -1,16 +1,14 @@
 //! The calls that only read.
 
-use alloy_primitives::{U256, hex};
+use alloy_primitives::{B256, U256, hex, keccak256};
 use serde_json::{Value, json};
 
-use super::chain::Chain;
 use super::erc20::{self, Call};
+use super::fault::ReceiptLie;
 use super::params::{self, BlockId};
+use super::reader::Reader;
 use super::rpc::RpcError;
 use super::view::{self, quantity};
-
-/// The tip that the node suggests: more than its least.
-const TIP_SUGGESTED_WEI: u64 = 1_000_000_000;
 
 /// What geth gives of the history of fees at once.
 const FEE_HISTORY_MAX: u64 = 1024;
@@ -21,15 +19,15 @@ const LOGS_MAX: usize = 10_000;
 /// Code that is there, and that nobody runs: the opcode INVALID.
 const TOKEN_CODE: &str = "0xfe";
 
-pub(super) fn read(chain: &Chain, method: &str, params: &[Value]) -> Result<Value, RpcError> {
+pub(super) fn read(chain: &Reader<'_>, method: &str, params: &[Value]) -> Result<Value, RpcError> {
     match method {
-        "eth_chainId" => Ok(quantity(chain.config.chain_id)),
-        "net_version" => Ok(Value::from(chain.config.chain_id.to_string())),
-        "web3_clientVersion" => Ok(Value::from(chain.config.profile.version())),
+        "eth_chainId" => Ok(quantity(chain_id(chain))),
+        "net_version" => Ok(Value::from(chain_id(chain).to_string())),
+        "web3_clientVersion" => Ok(Value::from(chain.node.profile.data().version)),
         "eth_syncing" => Ok(Value::Bool(false)),
         "eth_blockNumber" => Ok(quantity(chain.head())),
-        "eth_gasPrice" => Ok(quantity(chain.base_fee(chain.head() + 1) + TIP_SUGGESTED_WEI)),
-        "eth_maxPriorityFeePerGas" => Ok(quantity(TIP_SUGGESTED_WEI)),
+        "eth_gasPrice" => Ok(quantity(chain.base_fee(chain.head() + 1) + chain.chain.tip_wei)),
+        "eth_maxPriorityFeePerGas" => Ok(quantity(chain.chain.tip_wei)),
         "eth_feeHistory" => fee_history(chain, params),
         "eth_getBlockByNumber" => {
             let id = params::block(chain, params, 0)?;
@@ -54,11 +52,11 @@ pub(super) fn read(chain: &Chain, method: &str, params: &[Value]) -> Result<Valu
         "eth_call" => call(chain, params),
         "eth_estimateGas" => estimate_gas(chain, params),
         "eth_getTransactionByHash" => Ok(view::transaction(chain, params::hash(params, 0)?)),
-        "eth_getTransactionReceipt" => Ok(view::receipt(chain, params::hash(params, 0)?)),
+        "eth_getTransactionReceipt" => Ok(receipt(chain, params::hash(params, 0)?)),
         "eth_getLogs" => logs(chain, params),
-        "tidegate_transfers" => {
-            Ok(json!(view::transfers(chain, 0, chain.head()).take(LOGS_MAX).collect::<Vec<_>>()))
-        }
+        "tidegate_transfers" => Ok(json!(
+            view::transfers(chain.chain, 0, chain.head()).take(LOGS_MAX).collect::<Vec<_>>()
+        )),
         _ => Err(RpcError::new(
             -32601,
             format!("the method {method} does not exist/is not available"),
@@ -66,12 +64,41 @@ pub(super) fn read(chain: &Chain, method: &str, params: &[Value]) -> Result<Valu
     }
 }
 
+fn chain_id(chain: &Reader<'_>) -> u64 {
+    chain.node.troubles.chain_id.unwrap_or(chain.config.chain_id)
+}
+
+/// The receipt, or what the node says instead.
+fn receipt(chain: &Reader<'_>, hash: B256) -> Value {
+    let troubles = &chain.node.troubles;
+    if troubles.chain_id.is_some() {
+        return Value::Null;
+    }
+    let mut receipt = view::receipt(chain, hash);
+    match troubles.receipts {
+        None => {}
+        Some(ReceiptLie::None) => return Value::Null,
+        Some(ReceiptLie::Invented) if receipt.is_null() => {
+            return view::invented_receipt(chain, hash);
+        }
+        Some(ReceiptLie::WrongStatus) if !receipt.is_null() => {
+            let failed = receipt["status"] == "0x1";
+            receipt["status"] = Value::from(if failed { "0x0" } else { "0x1" });
+        }
+        Some(ReceiptLie::WrongBlockHash) if !receipt.is_null() => {
+            receipt["blockHash"] = Value::from(keccak256(hash).to_string());
+        }
+        Some(ReceiptLie::Invented | ReceiptLie::WrongStatus | ReceiptLie::WrongBlockHash) => {}
+    }
+    receipt
+}
+
 fn is_true(params: &[Value], index: usize) -> bool {
     params.get(index).and_then(Value::as_bool).unwrap_or(false)
 }
 
 /// The block whose state is asked for, which must be there.
-fn known_block(chain: &Chain, params: &[Value], index: usize) -> Result<u64, RpcError> {
+fn known_block(chain: &Reader<'_>, params: &[Value], index: usize) -> Result<u64, RpcError> {
     let block = params::block(chain, params, index)?.state(chain);
     if block > chain.head() {
         return Err(RpcError::new(-32000, "header not found"));
@@ -79,18 +106,18 @@ fn known_block(chain: &Chain, params: &[Value], index: usize) -> Result<u64, Rpc
     Ok(block)
 }
 
-fn transaction_count(chain: &Chain, params: &[Value]) -> Result<Value, RpcError> {
+fn transaction_count(chain: &Reader<'_>, params: &[Value]) -> Result<Value, RpcError> {
     let account = params::address(params, 0)?;
     let nonce = match params::block(chain, params, 1)? {
-        // A node that lags has not heard of what waits either.
-        BlockId::Pending if chain.lag == 0 => chain.pool.next_nonce(account, &chain.ledger),
+        _ if chain.node.troubles.chain_id.is_some() => 0,
+        BlockId::Pending if !chain.is_behind() => chain.pool.next_nonce(account, chain.ledger),
         BlockId::Pending => chain.ledger.nonce_at(account, chain.head()),
         BlockId::Number(_) => chain.ledger.nonce_at(account, known_block(chain, params, 1)?),
     };
     Ok(quantity(nonce))
 }
 
-fn fee_history(chain: &Chain, params: &[Value]) -> Result<Value, RpcError> {
+fn fee_history(chain: &Reader<'_>, params: &[Value]) -> Result<Value, RpcError> {
     let count = params::quantity(params.first().unwrap_or(&Value::Null))?;
     let count = u64::try_from(count).unwrap_or(FEE_HISTORY_MAX).clamp(1, FEE_HISTORY_MAX);
     let newest = known_block(chain, params, 1)?;
@@ -115,7 +142,7 @@ fn fee_history(chain: &Chain, params: &[Value]) -> Result<Value, RpcError> {
         "gasUsedRatio": ratios,
     });
     if percentiles > 0 {
-        let rewards = vec![quantity(TIP_SUGGESTED_WEI); percentiles];
+        let rewards = vec![quantity(chain.chain.tip_wei); percentiles];
         history["reward"] = Value::from(vec![Value::from(rewards); headers.len()]);
     }
     Ok(history)
@@ -132,7 +159,7 @@ fn reverted(reason: &str) -> RpcError {
     }
 }
 
-fn call(chain: &Chain, params: &[Value]) -> Result<Value, RpcError> {
+fn call(chain: &Reader<'_>, params: &[Value]) -> Result<Value, RpcError> {
     let request = params::call_request(params)?;
     let block = known_block(chain, params, 1)?;
     let word = |value: U256| Value::from(hex::encode_prefixed(value.to_be_bytes::<32>()));
@@ -151,14 +178,17 @@ fn call(chain: &Chain, params: &[Value]) -> Result<Value, RpcError> {
     chain
         .ledger
         .try_call(request.from, request.to, request.value, &request.data, block)
-        .map(|_| if token.is_some() { word(U256::from(1)) } else { Value::from("0x") })
+        .map(|_| match (token, request.to) {
+            (Some(_), Some(to)) => word(U256::from(chain.ledger.transfer_answers(to))),
+            (Some(_) | None, _) => Value::from("0x"),
+        })
         .map_err(reverted)
 }
 
-fn estimate_gas(chain: &Chain, params: &[Value]) -> Result<Value, RpcError> {
+fn estimate_gas(chain: &Reader<'_>, params: &[Value]) -> Result<Value, RpcError> {
     let request = params::call_request(params)?;
     let block = known_block(chain, params, 1)?;
-    let ledger = &chain.ledger;
+    let ledger = chain.ledger;
     if ledger.balance_at(request.from, block) < request.value {
         return Err(RpcError::new(-32000, "insufficient funds for transfer"));
     }
@@ -168,7 +198,7 @@ fn estimate_gas(chain: &Chain, params: &[Value]) -> Result<Value, RpcError> {
     Ok(quantity(ledger.gas_needed(request.to, &request.data)))
 }
 
-fn logs(chain: &Chain, params: &[Value]) -> Result<Value, RpcError> {
+fn logs(chain: &Reader<'_>, params: &[Value]) -> Result<Value, RpcError> {
     let filter = params.first().cloned().unwrap_or_default();
     let (from, to) = if filter["blockHash"].is_null() {
         let from = params::block_of(chain, &filter["fromBlock"])?.state(chain);

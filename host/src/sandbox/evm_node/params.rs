@@ -3,7 +3,7 @@
 use alloy_primitives::{Address, B256, Bytes, U256, hex};
 use serde_json::Value;
 
-use super::chain::Chain;
+use super::reader::Reader;
 use super::rpc::RpcError;
 
 /// What `eth_call` and `eth_estimateGas` are asked about.
@@ -24,7 +24,7 @@ pub(super) enum BlockId {
 
 impl BlockId {
     /// The block whose state is meant; for the pending one the newest.
-    pub(super) fn state(self, chain: &Chain) -> u64 {
+    pub(super) fn state(self, chain: &Reader<'_>) -> u64 {
         match self {
             Self::Number(number) => number,
             Self::Pending => chain.head(),
@@ -78,11 +78,15 @@ fn number(value: &Value) -> Result<u64, RpcError> {
 }
 
 /// A tag, a number, or `{"blockHash": …}`; the newest block where there is none.
-pub(super) fn block(chain: &Chain, params: &[Value], index: usize) -> Result<BlockId, RpcError> {
+pub(super) fn block(
+    chain: &Reader<'_>,
+    params: &[Value],
+    index: usize,
+) -> Result<BlockId, RpcError> {
     block_of(chain, params.get(index).unwrap_or(&Value::Null))
 }
 
-pub(super) fn block_of(chain: &Chain, value: &Value) -> Result<BlockId, RpcError> {
+pub(super) fn block_of(chain: &Reader<'_>, value: &Value) -> Result<BlockId, RpcError> {
     let head = chain.head();
     let tag = match value {
         Value::Null => "latest",
@@ -99,12 +103,18 @@ pub(super) fn block_of(chain: &Chain, value: &Value) -> Result<BlockId, RpcError
     };
     Ok(match tag {
         "latest" => BlockId::Number(head),
-        "safe" => BlockId::Number(head.saturating_sub(chain.config.safe_depth)),
-        "finalized" => BlockId::Number(head.saturating_sub(chain.config.finalized_depth)),
+        "safe" => tagged(head, chain.chain.finality.safe_depth, tag)?,
+        "finalized" => tagged(head, chain.chain.finality.finalized_depth, tag)?,
         "earliest" => BlockId::Number(0),
         "pending" => BlockId::Pending,
         _ => BlockId::Number(number(value)?),
     })
+}
+
+/// In geth's words where the chain has no such block.
+fn tagged(head: u64, depth: Option<u64>, tag: &str) -> Result<BlockId, RpcError> {
+    let depth = depth.ok_or_else(|| RpcError::new(-32000, format!("{tag} block not found")))?;
+    Ok(BlockId::Number(head.saturating_sub(depth)))
 }
 
 pub(super) fn call_request(params: &[Value]) -> Result<CallRequest, RpcError> {

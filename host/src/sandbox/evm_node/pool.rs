@@ -1,4 +1,4 @@
-//! The transactions that wait to be mined, by sender and nonce.
+//! The transactions that wait to be mined in one node, by sender and nonce.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -6,12 +6,9 @@ use alloy_consensus::Transaction;
 use alloy_primitives::{Address, B256, U256};
 
 use super::ledger::Ledger;
-use super::refusal::{ClientProfile, Refusal};
+use super::profile::{Funds, Gaps, Profile};
+use super::refusal::{Kind, Refusal};
 use super::transaction::Decoded;
-
-/// More than geth keeps (5,120 and 1,024), so that a test of many payments is not about this.
-const TRANSACTIONS_MAX: usize = 20_000;
-const ACCOUNT_TRANSACTIONS_MAX: usize = 5_000;
 
 #[derive(Debug, Default)]
 pub(super) struct Pool {
@@ -40,8 +37,16 @@ impl Pool {
         self.by_hash.len()
     }
 
-    pub(super) fn hashes(&self) -> Vec<B256> {
-        self.by_hash.keys().copied().collect()
+    /// Everything that waits, by sender and nonce.
+    pub(super) fn all(&self) -> Vec<&Decoded> {
+        let mut all: Vec<&Decoded> = self
+            .by_sender
+            .values()
+            .flat_map(BTreeMap::values)
+            .map(|one| &one.transaction)
+            .collect();
+        all.sort_by_key(|one| (one.sender, one.nonce()));
+        all
     }
 
     /// The nonce after the last waiting one that has no gap below it.
@@ -60,43 +65,89 @@ impl Pool {
         &self,
         new: &Decoded,
         ledger: &Ledger,
-        profile: ClientProfile,
+        profile: &Profile,
     ) -> Result<(), Refusal> {
         let (sender, given) = (new.sender, new.nonce());
-        let next = ledger.nonce(sender);
-        if given < next {
-            return Err(Refusal::NonceTooLow { next, given });
-        }
-        let pending = self.next_nonce(sender, ledger);
-        if !profile.keeps_gapped() && given > pending {
-            return Err(Refusal::NonceTooHigh { sender, next: pending, given });
-        }
-        let (balance, cost) = (ledger.balance(sender), new.cost_max());
-        if balance < cost {
-            return Err(Refusal::InsufficientFunds { balance, cost });
-        }
+        self.judge_nonce(new, ledger, profile)?;
         let waiting = self.by_sender.get(&sender);
-        let old = waiting.and_then(|waiting| waiting.get(&given));
-        let queued = waiting
-            .into_iter()
-            .flatten()
-            .filter(|(nonce, _)| **nonce != given)
-            .fold(U256::ZERO, |sum, (_, one)| sum.saturating_add(one.transaction.cost_max()));
-        if balance < queued.saturating_add(cost) {
-            return Err(Refusal::InsufficientFundsQueued { balance, queued, cost });
-        }
-        if let Some(old) = old {
-            return if replaces(new, &old.transaction, profile.bump_percent()) {
-                Ok(())
-            } else {
-                Err(Refusal::ReplacementUnderpriced)
+        self.judge_funds(new, ledger, profile)?;
+        if let Some(old) = waiting.and_then(|waiting| waiting.get(&given)) {
+            let shortfall = profile
+                .replacement
+                .and_then(|replacement| replacement.shortfall(new, &old.transaction));
+            return match shortfall {
+                Some((field, least)) => Err(Refusal::new(Kind::ReplacementUnderpriced)
+                    .with("nonce", given)
+                    .with("field", field)
+                    .with("least", least)),
+                None => Ok(()),
             };
         }
-        if self.len() >= TRANSACTIONS_MAX {
-            return Err(Refusal::PoolFull);
+        if self.len() >= profile.pool_max {
+            return Err(Refusal::new(Kind::PoolFull));
         }
-        if waiting.is_some_and(|waiting| waiting.len() >= ACCOUNT_TRANSACTIONS_MAX) {
-            return Err(Refusal::AccountLimit { limit: ACCOUNT_TRANSACTIONS_MAX });
+        if waiting.is_some_and(|waiting| waiting.len() >= profile.account_max) {
+            return Err(Refusal::new(Kind::AccountLimit).with("limit", profile.account_max));
+        }
+        Ok(())
+    }
+
+    fn judge_nonce(
+        &self,
+        new: &Decoded,
+        ledger: &Ledger,
+        profile: &Profile,
+    ) -> Result<(), Refusal> {
+        let (sender, given) = (new.sender, new.nonce());
+        let refuse = |kind, next: u64| {
+            let refusal = Refusal::new(kind).with("next", next).with("given", given);
+            Err(refusal.with("sender", sender))
+        };
+        let next = ledger.nonce(sender);
+        if given < next {
+            return refuse(Kind::NonceTooLow, next);
+        }
+        let pending = self.next_nonce(sender, ledger);
+        // Where nothing is replaced, what waits has used its nonce.
+        if profile.replacement.is_none() && given < pending {
+            return refuse(Kind::NonceTooLow, pending);
+        }
+        match profile.gaps {
+            Gaps::Refuse if given > pending => refuse(Kind::NonceTooHigh, pending),
+            Gaps::KeepUpTo(most) if given - next > most => refuse(Kind::NonceTooFar, next),
+            Gaps::Keep | Gaps::KeepUpTo(_) | Gaps::Refuse => Ok(()),
+        }
+    }
+
+    fn judge_funds(
+        &self,
+        new: &Decoded,
+        ledger: &Ledger,
+        profile: &Profile,
+    ) -> Result<(), Refusal> {
+        let (balance, cost) = (ledger.balance(new.sender), new.cost_max());
+        let refuse = |kind, sum: U256| {
+            let refusal = Refusal::new(kind).with("balance", balance).with("cost", cost);
+            let refusal = refusal.with("sum", sum).with("sender", new.sender);
+            refusal.with("overshot", sum.saturating_sub(balance))
+        };
+        if balance < cost {
+            return Err(refuse(Kind::Funds, cost));
+        }
+        match profile.funds {
+            Funds::Each => return Ok(()),
+            Funds::Sum => {}
+        }
+        let queued = self
+            .by_sender
+            .get(&new.sender)
+            .into_iter()
+            .flatten()
+            .filter(|(nonce, _)| **nonce != new.nonce())
+            .fold(U256::ZERO, |sum, (_, one)| sum.saturating_add(one.transaction.cost_max()));
+        let sum = queued.saturating_add(cost);
+        if balance < sum {
+            return Err(refuse(Kind::FundsQueued, sum).with("queued", queued));
         }
         Ok(())
     }
@@ -135,7 +186,7 @@ impl Pool {
 
     /// What the next block takes: of each sender the nonces without a gap that pay the base fee,
     /// in order of arrival, as long as there is gas.
-    pub(super) fn select(&self, ledger: &Ledger, base_fee: u128, gas_max: u64) -> Vec<B256> {
+    pub(super) fn select(&self, ledger: &Ledger, base_fee: u128, gas_max: u64) -> Vec<Decoded> {
         let mut candidates = Vec::new();
         for (sender, waiting) in &self.by_sender {
             let mut next = ledger.nonce(*sender);
@@ -150,20 +201,15 @@ impl Pool {
                 next += 1;
             }
         }
-        candidates.sort_by_key(|(arrival, nonce, _)| (*arrival, *nonce));
+        candidates
+            .sort_by_key(|(arrival, nonce, transaction)| (*arrival, *nonce, transaction.sender));
         let mut gas = 0_u64;
         candidates
             .into_iter()
             .map_while(|(_, _, transaction)| {
                 gas = gas.saturating_add(transaction.envelope.gas_limit());
-                (gas <= gas_max).then_some(transaction.hash)
+                (gas <= gas_max).then(|| transaction.clone())
             })
             .collect()
     }
-}
-
-/// geth's rule: both fees are higher than before, and at least so many percent, rounded down.
-fn replaces(new: &Decoded, old: &Decoded, percent: u128) -> bool {
-    let enough = |new: u128, old: u128| new > old && new >= old.saturating_mul(100 + percent) / 100;
-    enough(new.fee_max(), old.fee_max()) && enough(new.tip_max(), old.tip_max())
 }

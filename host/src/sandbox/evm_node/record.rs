@@ -3,6 +3,8 @@
 use alloy_primitives::hex;
 use serde::{Deserialize, Serialize};
 
+use super::erc20::TokenBehaviour;
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Record {
@@ -12,18 +14,37 @@ pub(super) enum Record {
     Endowed { account: String, contract: Option<String>, amount: String },
     /// From this block on.
     BaseFee { from: u64, wei: u64 },
-    /// The pool took a transaction.
-    Accepted { raw: String },
-    /// The pool lost a transaction.
-    Evicted { hash: String },
+    /// How a token behaves from now on.
+    Token { contract: String, behaviour: TokenBehaviour },
+    /// A node heard of a transaction and did not take it. A block may hold it all the same.
+    Heard { raw: String },
+    /// A node's pool took a transaction.
+    Accepted {
+        raw: String,
+        #[serde(default)]
+        node: usize,
+    },
+    /// A node's pool lost a transaction; all of them without `node`.
+    Evicted {
+        hash: String,
+        #[serde(default)]
+        node: Option<usize>,
+    },
     /// A block with transactions. Empty blocks have no record.
     Mined { number: u64, hashes: Vec<String> },
     /// The blocks from `from` on were replaced by others.
-    Reorganised { from: u64, salt: u64, keep_transactions: bool },
+    Reorganised {
+        from: u64,
+        salt: u64,
+        keep_transactions: bool,
+        /// With `keep_transactions`: another attempt of the same nonce waits instead, if any.
+        #[serde(default)]
+        swap: bool,
+    },
 }
 
 impl Record {
-    pub(super) fn accepted(raw: &[u8]) -> Self {
-        Self::Accepted { raw: hex::encode(raw) }
+    pub(super) fn heard(raw: &[u8]) -> Self {
+        Self::Heard { raw: hex::encode(raw) }
     }
 }

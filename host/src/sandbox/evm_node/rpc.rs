@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::fault::FaultRequest;
-use super::record::Record;
-use super::{Shared, http, methods};
+use super::Shared;
+use super::fault_request::FaultRequest;
+use super::reader::Reader;
+use super::{methods, params, view};
 use crate::sandbox::journal::JournalError;
 
 /// What geth takes in one batch.
@@ -72,11 +73,25 @@ impl Batch {
         self.methods().any(|method| method == "eth_sendRawTransaction")
     }
 
-    /// None where everything was a notification.
-    pub(super) fn answer(self, shared: &Shared) -> Result<Option<Value>, JournalError> {
+    /// The bytes that are sent with it, as far as they can be read.
+    pub(super) fn raw_transactions(&self) -> Vec<Vec<u8>> {
+        self.requests
+            .iter()
+            .filter(|request| request["method"] == "eth_sendRawTransaction")
+            .filter_map(|request| params::bytes(request["params"].as_array()?, 0).ok())
+            .collect()
+    }
+
+    /// None where everything was a notification. `forgets`: what is sent is taken, and not kept.
+    pub(super) fn answer(
+        self,
+        shared: &Shared,
+        node: usize,
+        forgets: bool,
+    ) -> Result<Option<Value>, JournalError> {
         let mut answers = Vec::with_capacity(self.requests.len());
         for request in &self.requests {
-            let result = answer_one(shared, request)?;
+            let result = answer_one(shared, node, forgets, request)?;
             if let Some(id) = request.get("id") {
                 answers.push(answer(id, &result));
             } else if !request.is_object() {
@@ -98,7 +113,12 @@ fn answer(id: &Value, result: &Result<Value, RpcError>) -> Value {
     }
 }
 
-fn answer_one(shared: &Shared, request: &Value) -> Result<Result<Value, RpcError>, JournalError> {
+fn answer_one(
+    shared: &Shared,
+    node: usize,
+    forgets: bool,
+    request: &Value,
+) -> Result<Result<Value, RpcError>, JournalError> {
     let Some(method) = request["method"].as_str() else {
         return Ok(Err(RpcError::new(-32600, "invalid request")));
     };
@@ -111,39 +131,37 @@ fn answer_one(shared: &Shared, request: &Value) -> Result<Result<Value, RpcError
         }
     };
     match method {
-        "eth_sendRawTransaction" => send(shared, params),
-        "tidegate_setFault" => set_fault(shared, params),
-        "tidegate_clearFaults" => http::clear(shared).map(|()| Ok(Value::Bool(true))),
-        _ => shared.with_chain(|chain| (methods::read(chain, method, params), Vec::new())),
+        "eth_sendRawTransaction" => send(shared, node, forgets, params),
+        "tidegate_setFault" => set_fault(shared, node, params),
+        "tidegate_clearFaults" => shared.heal().map(|()| Ok(Value::Bool(true))),
+        _ => shared.read(|network| {
+            let reader = Reader::new(&network.chain, &network.nodes[node]);
+            methods::read(&reader, method, params)
+        }),
     }
 }
 
-fn send(shared: &Shared, params: &[Value]) -> Result<Result<Value, RpcError>, JournalError> {
-    let raw = match super::params::bytes(params, 0) {
+fn send(
+    shared: &Shared,
+    node: usize,
+    forgets: bool,
+    params: &[Value],
+) -> Result<Result<Value, RpcError>, JournalError> {
+    let raw = match params::bytes(params, 0) {
         Ok(raw) => raw,
         Err(error) => return Ok(Err(error)),
     };
-    shared.with_chain(|chain| match chain.judge(&raw) {
-        Ok(transaction) => {
-            let hash = transaction.hash.to_string();
-            chain.pool.insert(transaction);
-            (Ok(Value::from(hash)), vec![Record::accepted(&raw)])
-        }
-        Err(refusal) => {
-            let (code, text) = chain.config.profile.answer(&refusal);
-            (Err(RpcError::new(code, text)), Vec::new())
-        }
-    })
+    let answer = shared.send(node, &raw, forgets)?;
+    Ok(answer.map(view::hash).map_err(|(code, text)| RpcError::new(code, text)))
 }
 
-fn set_fault(shared: &Shared, params: &[Value]) -> Result<Result<Value, RpcError>, JournalError> {
-    let request = params.first().cloned().unwrap_or_default();
-    let request: FaultRequest = match serde_json::from_value(request) {
-        Ok(request) => request,
-        Err(error) => return Ok(Err(RpcError::invalid_params(error.to_string()))),
-    };
-    match request.fault() {
-        Ok(fault) => http::set(shared, fault, request.count).map(|()| Ok(Value::Bool(true))),
+fn set_fault(
+    shared: &Shared,
+    node: usize,
+    params: &[Value],
+) -> Result<Result<Value, RpcError>, JournalError> {
+    match FaultRequest::parse(params.first().cloned().unwrap_or_default()) {
+        Ok(request) => shared.set(node, request).map(|()| Ok(Value::Bool(true))),
         Err(reason) => Ok(Err(RpcError::invalid_params(reason))),
     }
 }

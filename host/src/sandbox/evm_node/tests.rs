@@ -37,7 +37,7 @@ impl Bench {
 
     /// As after a `kill -9`: nothing is told to end.
     async fn restart(&mut self) {
-        self.node.shared.journal.close();
+        self.node.network().shared.journal.as_ref().unwrap().close();
         (self.node, self.door) = Self::open(&self.path, &self.now_ms).await;
     }
 
@@ -70,7 +70,7 @@ impl Bench {
 
     fn rich(&self) -> Wallet {
         let wallet = Wallet::new(1);
-        self.node.fund(wallet.address, U256::from(10).pow(U256::from(20))).unwrap();
+        self.node.network().fund(wallet.address, U256::from(10).pow(U256::from(20))).unwrap();
         wallet
     }
 }
@@ -79,7 +79,7 @@ impl Bench {
 async fn a_native_payment_is_mined_at_the_next_block_and_charged_exactly() {
     let bench = Bench::new().await;
     let wallet = bench.rich();
-    let before = bench.node.balance(wallet.address).unwrap();
+    let before = bench.node.network().balance(wallet.address).unwrap();
     let hash = bench.send_ok(&wallet.sign(payment(0, TO, 5))).await;
     let pending = bench.result("eth_getTransactionByHash", json!([hash])).await;
     assert_eq!(pending["blockNumber"], Value::Null);
@@ -104,21 +104,21 @@ async fn a_native_payment_is_mined_at_the_next_block_and_charged_exactly() {
     );
     let by_hash = bench.result("eth_getBlockByHash", json!([block["hash"], false])).await;
     assert_eq!(by_hash["transactions"], json!([hash]));
-    let after = bench.node.balance(wallet.address).unwrap();
+    let after = bench.node.network().balance(wallet.address).unwrap();
     assert_eq!(before - after, U256::from(5) + U256::from(21_000) * U256::from(gwei(2)));
     assert_eq!(bench.result("eth_getBalance", json!([TO.to_string(), "latest"])).await, "0x5");
     assert_eq!(bench.result("eth_getBalance", json!([TO.to_string(), "0x0"])).await, "0x0");
     let (_, list) = bench.door.get("/transfers").await;
     assert_eq!(list["transfers"][0]["amount"], "5");
     assert_eq!(list["transfers"][0]["asset"], "ETH");
-    assert_eq!(bench.node.transfers().unwrap().len(), 1);
+    assert_eq!(bench.node.network().transfers().unwrap().len(), 1);
 }
 
 #[tokio::test]
 async fn a_token_payment_has_a_log_and_one_beyond_the_balance_is_reverted() {
     let bench = Bench::new().await;
     let wallet = bench.rich();
-    bench.node.fund_token(TOKEN, wallet.address, U256::from(100)).unwrap();
+    bench.node.network().fund_token(TOKEN, wallet.address, U256::from(100)).unwrap();
     let token = TOKEN.to_string();
     let call = |amount: u64| json!([{ "from": wallet.address.to_string(), "to": token, "input": alloy_primitives::hex::encode_prefixed(transfer_call(TO, amount)) }, "latest"]);
     assert!(bench.result("eth_call", call(100)).await.as_str().unwrap().ends_with('1'));
@@ -146,7 +146,7 @@ async fn a_token_payment_has_a_log_and_one_beyond_the_balance_is_reverted() {
     let balance = format!("0x70a08231{:0>64}", alloy_primitives::hex::encode(TO));
     let held = bench.result("eth_call", json!([{ "to": token, "data": balance }, "latest"])).await;
     assert!(held.as_str().unwrap().ends_with("3c"));
-    let transfers = bench.node.transfers().unwrap();
+    let transfers = bench.node.network().transfers().unwrap();
     assert_eq!((transfers.len(), transfers[0].asset.as_str()), (1, "USDC"));
 }
 
@@ -161,7 +161,7 @@ async fn a_restart_finds_chain_pool_and_balances_again() {
     let waiting = bench.send_ok(&wallet.sign(payment(1, TO, 7))).await;
     bench.pass_blocks(20);
     bench.restart().await;
-    assert_eq!(bench.node.height().unwrap(), 23);
+    assert_eq!(bench.node.network().height().unwrap(), 23);
     assert_eq!(bench.result("eth_getBlockByNumber", json!(["0x1", true])).await, block);
     assert_eq!(bench.result("eth_getBlockByNumber", json!(["0x3", true])).await, empty);
     assert_eq!(bench.result("eth_getTransactionReceipt", json!([mined])).await["status"], "0x1");
@@ -173,7 +173,7 @@ async fn a_restart_finds_chain_pool_and_balances_again() {
     assert_eq!(bench.result("eth_getTransactionReceipt", json!([waiting])).await, receipt);
     // A clock that was set back does not take the height back.
     bench.now_ms.store(1_000_000, Ordering::SeqCst);
-    assert_eq!(bench.node.height().unwrap(), 24);
+    assert_eq!(bench.node.network().height().unwrap(), 24);
 }
 
 #[tokio::test]
@@ -218,7 +218,7 @@ async fn tags_and_fees_are_those_of_the_time() {
     let child = bench.result("eth_getBlockByNumber", json!(["0xa", false])).await;
     let parent = bench.result("eth_getBlockByNumber", json!(["0x9", false])).await;
     assert_eq!(child["parentHash"], parent["hash"]);
-    bench.node.disturb(ChainFault::BaseFee { wei: 7 }).unwrap();
+    bench.node.network().disturb(ChainFault::BaseFee { wei: 7, blocks: None }).unwrap();
     let history = bench.result("eth_feeHistory", json!(["0x2", "latest", [50]])).await;
     assert_eq!(history["oldestBlock"], "0x9");
     assert_eq!(history["baseFeePerGas"], json!(["0x3b9aca00", "0x3b9aca00", "0x7"]));
@@ -240,14 +240,14 @@ async fn an_answer_can_be_lost_after_the_transaction_was_taken() {
     let again = bench.send(&raw).await;
     assert_eq!(again["error"], json!({ "code": -32000, "message": "already known" }));
     bench.pass_blocks(1);
-    assert_eq!(bench.node.transfers().unwrap().len(), 1);
+    assert_eq!(bench.node.network().transfers().unwrap().len(), 1);
 }
 
 #[tokio::test]
 async fn faults_are_switched_over_json_rpc_and_http() {
     let bench = Bench::new().await;
     let wallet = bench.rich();
-    bench.node.set_fault(NodeFault::Down, None);
+    bench.node.network().set_fault(0, NodeFault::Down, None);
     let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_chainId" });
     assert_eq!(bench.door.post("/", call.clone()).await.0, 503);
     assert_eq!(bench.result("tidegate_clearFaults", json!([])).await, true);
@@ -265,7 +265,7 @@ async fn faults_are_switched_over_json_rpc_and_http() {
     bench.pass_blocks(1);
     let receipt = bench.result("eth_getTransactionReceipt", json!([hash])).await;
     assert_eq!(receipt["blockNumber"], "0x6");
-    bench.node.disturb(ChainFault::Lag { blocks: 2 }).unwrap();
+    bench.node.network().trouble(0, NodeTrouble::Lag { blocks: 2 }).unwrap();
     assert_eq!(bench.result("eth_blockNumber", json!([])).await, "0x4");
     assert_eq!(bench.result("eth_getTransactionReceipt", json!([hash])).await, Value::Null);
     for bad in [json!({ "mode": "lag" }), json!({ "mode": "x" }), json!({})] {
@@ -277,7 +277,7 @@ async fn faults_are_switched_over_json_rpc_and_http() {
 async fn a_journal_of_another_chain_is_refused() {
     let mut bench = Bench::new().await;
     bench.restart().await;
-    bench.node.shared.journal.close();
+    bench.node.network().shared.journal.as_ref().unwrap().close();
     let other = ChainConfig { chain_id: 5, ..config() };
     let started = EvmNode::start(&bench.path, loopback().await, other, Clock::System);
     assert!(matches!(started, Err(SandboxError::Journal(JournalError::Corrupt { line: 1, .. }))));

@@ -5,7 +5,7 @@ use alloy_consensus::{Transaction, TxEnvelope, TxType};
 use alloy_eips::eip2718::Decodable2718;
 use alloy_primitives::{Address, B256, U256, keccak256};
 
-use super::refusal::Refusal;
+use super::refusal::{Kind, Refusal};
 
 /// What geth takes into its pool at most.
 const RAW_BYTES_MAX: usize = 128 * 1024;
@@ -25,26 +25,30 @@ impl Decoded {
     /// Judges the bytes alone, in geth's order.
     pub(super) fn new(raw: &[u8], chain_id: u64) -> Result<Self, Refusal> {
         if raw.len() > RAW_BYTES_MAX {
-            return Err(Refusal::Oversized { bytes: raw.len(), limit: RAW_BYTES_MAX });
+            let refusal = Refusal::new(Kind::Oversized).with("bytes", raw.len());
+            return Err(refusal.with("limit", RAW_BYTES_MAX));
         }
         if matches!(raw.first(), Some(5..=0x7f)) {
-            return Err(Refusal::TypeNotSupported);
+            return Err(Refusal::new(Kind::TypeNotSupported));
         }
         let envelope = TxEnvelope::decode_2718_exact(raw)
-            .map_err(|error| Refusal::Undecodable(error.to_string()))?;
+            .map_err(|error| Refusal::new(Kind::Undecodable).with("reason", error))?;
         match envelope.tx_type() {
             TxType::Legacy | TxType::Eip2930 | TxType::Eip1559 => {}
-            TxType::Eip4844 | TxType::Eip7702 => return Err(Refusal::TypeNotSupported),
+            TxType::Eip4844 | TxType::Eip7702 => {
+                return Err(Refusal::new(Kind::TypeNotSupported));
+            }
         }
         // A legacy transaction without a chain id could be replayed anywhere.
         match envelope.chain_id() {
-            None => return Err(Refusal::NotReplayProtected),
+            None => return Err(Refusal::new(Kind::NotReplayProtected)),
             Some(have) if have != chain_id => {
-                return Err(Refusal::WrongChain { have, want: chain_id });
+                let refusal = Refusal::new(Kind::WrongChain).with("have", have);
+                return Err(refusal.with("want", chain_id));
             }
             Some(_) => {}
         }
-        let sender = envelope.recover_signer().map_err(|_| Refusal::InvalidSender)?;
+        let sender = envelope.recover_signer().map_err(|_| Refusal::new(Kind::InvalidSender))?;
         Ok(Self { hash: keccak256(raw), sender, envelope })
     }
 

@@ -10,12 +10,17 @@ use super::chain::Chain;
 use super::erc20::TRANSFER_TOPIC;
 use super::ledger::Movement;
 use super::params::BlockId;
+use super::reader::Reader;
 use super::transaction::Decoded;
 
 const ZERO_HASH: B256 = B256::ZERO;
 
 pub(super) fn quantity(value: impl TryInto<U256>) -> Value {
     value.try_into().map_or(Value::Null, |value| Value::from(format!("{value:#x}")))
+}
+
+pub(super) fn hash(hash: B256) -> Value {
+    Value::from(hash.to_string())
 }
 
 fn address(address: Address) -> Value {
@@ -50,27 +55,35 @@ pub(super) fn transfers(
     to: u64,
 ) -> impl Iterator<Item = Transfer> + use<'_> {
     chain.blocks_between(from, to).flat_map(move |(number, block)| {
-        block.transactions.iter().filter_map(move |mined| {
-            let movement = mined.execution.movement.as_ref()?;
-            let symbol = movement
-                .contract
-                .and_then(|contract| chain.ledger.token(contract))
-                .map_or("ETH", |token| token.config.symbol.as_str());
-            Some(Transfer {
-                from: movement.from.to_string(),
-                to: movement.to.to_string(),
-                asset: symbol.to_owned(),
-                contract: movement.contract.map(|contract| contract.to_string()),
-                amount: movement.amount.to_string(),
-                tx_hash: mined.transaction.hash.to_string(),
-                block: number,
-                nonce: mined.transaction.nonce(),
-            })
-        })
+        block.transactions.iter().flat_map(move |mined| transfers_of(chain, number, mined))
     })
 }
 
-pub(super) fn block(chain: &Chain, id: BlockId, full: bool) -> Value {
+/// What one transaction paid.
+pub(super) fn transfers_of<'a>(
+    chain: &'a Chain,
+    block: u64,
+    mined: &'a MinedTransaction,
+) -> impl Iterator<Item = Transfer> + use<'a> {
+    mined.execution.movements.iter().map(move |movement| {
+        let symbol = movement
+            .contract
+            .and_then(|contract| chain.ledger.token(contract))
+            .map_or("ETH", |token| token.config.symbol.as_str());
+        Transfer {
+            from: movement.from.to_string(),
+            to: movement.to.to_string(),
+            asset: symbol.to_owned(),
+            contract: movement.contract.map(|contract| contract.to_string()),
+            amount: movement.amount.to_string(),
+            tx_hash: mined.transaction.hash.to_string(),
+            block,
+            nonce: mined.transaction.nonce(),
+        }
+    })
+}
+
+pub(super) fn block(chain: &Reader<'_>, id: BlockId, full: bool) -> Value {
     let number = match id {
         BlockId::Number(number) => number,
         BlockId::Pending => return pending_block(chain),
@@ -94,7 +107,7 @@ pub(super) fn block(chain: &Chain, id: BlockId, full: bool) -> Value {
 }
 
 /// The block after the newest, as far as it is known: it has no hash yet.
-fn pending_block(chain: &Chain) -> Value {
+fn pending_block(chain: &Reader<'_>) -> Value {
     let Some(head) = chain.header(chain.head()) else { return Value::Null };
     let next = Header {
         number: head.number + 1,
@@ -111,7 +124,7 @@ fn pending_block(chain: &Chain) -> Value {
     view
 }
 
-fn header_view(chain: &Chain, header: &Header) -> Value {
+fn header_view(chain: &Reader<'_>, header: &Header) -> Value {
     let zero = ZERO_HASH.to_string();
     json!({
         "number": quantity(header.number),
@@ -136,7 +149,7 @@ fn header_view(chain: &Chain, header: &Header) -> Value {
     })
 }
 
-pub(super) fn transaction(chain: &Chain, hash: B256) -> Value {
+pub(super) fn transaction(chain: &Reader<'_>, hash: B256) -> Value {
     if let Some((number, index, mined)) = chain.find_mined(&hash)
         && let Some(header) = chain.header(number)
     {
@@ -179,70 +192,90 @@ fn transaction_view(
     view
 }
 
-pub(super) fn receipt(chain: &Chain, hash: B256) -> Value {
+pub(super) fn receipt(chain: &Reader<'_>, hash: B256) -> Value {
     let Some((number, index, mined)) = chain.find_mined(&hash) else { return Value::Null };
     let Some(header) = chain.header(number) else { return Value::Null };
-    let envelope = &mined.transaction.envelope;
+    let before = chain.transactions(number).iter().take(index);
+    let first_log = before.map(|one| token_movements(one).count()).sum();
+    let logs: Vec<Value> = log_views(header, index, first_log, mined).collect();
+    let mut view = receipt_view(&mined.transaction, &header, index);
+    view["status"] = quantity(u64::from(mined.execution.succeeded));
+    view["gasUsed"] = quantity(mined.execution.gas_used);
+    view["cumulativeGasUsed"] = quantity(mined.gas_used_sum);
+    view["effectiveGasPrice"] = quantity(mined.price);
+    view["logs"] = Value::from(logs);
+    view
+}
+
+/// A receipt of what is not mined, in the newest block.
+pub(super) fn invented_receipt(chain: &Reader<'_>, hash: B256) -> Value {
+    let (Some(waits), Some(header)) = (chain.pool.get(&hash), chain.header(chain.head())) else {
+        return Value::Null;
+    };
+    receipt_view(waits, &header, 0)
+}
+
+/// Of a transfer of the chain's own coin that succeeded.
+fn receipt_view(transaction: &Decoded, header: &Header, index: usize) -> Value {
+    let envelope = &transaction.envelope;
     json!({
-        "transactionHash": hash.to_string(),
+        "transactionHash": transaction.hash.to_string(),
         "transactionIndex": quantity(index as u64),
         "blockHash": header.hash.to_string(),
-        "blockNumber": quantity(number),
-        "from": address(mined.transaction.sender),
+        "blockNumber": quantity(header.number),
+        "from": address(transaction.sender),
         "to": envelope.to().map(address),
         "contractAddress": Value::Null,
-        "status": quantity(u64::from(mined.execution.succeeded)),
+        "status": "0x1",
         "type": quantity(u64::from(envelope.ty())),
-        "gasUsed": quantity(mined.execution.gas_used),
-        "cumulativeGasUsed": quantity(mined.gas_used_sum),
-        "effectiveGasPrice": quantity(mined.price),
-        "logs": log_of(chain, &header, index, mined).into_iter().collect::<Vec<_>>(),
+        "gasUsed": quantity(envelope.gas_limit()),
+        "cumulativeGasUsed": quantity(envelope.gas_limit()),
+        "effectiveGasPrice": quantity(transaction.fee_max()),
+        "logs": [],
         "logsBloom": bloom(),
     })
 }
 
 /// The `Transfer` logs of these blocks, oldest first.
-pub(super) fn logs(chain: &Chain, from: u64, to: u64) -> impl Iterator<Item = Value> + use<'_> {
+pub(super) fn logs<'a>(
+    chain: &Reader<'a>,
+    from: u64,
+    to: u64,
+) -> impl Iterator<Item = Value> + use<'a> {
+    let reader = *chain;
     chain.blocks_between(from, to).flat_map(move |(number, block)| {
-        let header = chain.header(number);
-        let mut log_index = 0;
-        block.transactions.iter().enumerate().filter_map(move |(index, mined)| {
-            let log = log_view(header.as_ref()?, index, log_index, mined)?;
-            log_index += 1;
-            Some(log)
+        let header = reader.header(number);
+        let mut first_log = 0;
+        block.transactions.iter().enumerate().flat_map(move |(index, mined)| {
+            let first = first_log;
+            first_log += token_movements(mined).count();
+            header.into_iter().flat_map(move |header| log_views(header, index, first, mined))
         })
     })
 }
 
-/// The log of one transaction, if it has one.
-fn log_of(chain: &Chain, header: &Header, index: usize, mined: &MinedTransaction) -> Option<Value> {
-    let before = chain.transactions(header.number).iter().take(index);
-    let log_index = before.filter(|one| token_moved(one).is_some()).count();
-    log_view(header, index, log_index, mined)
+fn token_movements(mined: &MinedTransaction) -> impl Iterator<Item = (&Movement, Address)> {
+    mined.execution.movements.iter().filter_map(|moved| Some((moved, moved.contract?)))
 }
 
-fn token_moved(mined: &MinedTransaction) -> Option<(&Movement, Address)> {
-    let movement = mined.execution.movement.as_ref()?;
-    Some((movement, movement.contract?))
-}
-
-fn log_view(
-    header: &Header,
+fn log_views(
+    header: Header,
     index: usize,
-    log_index: usize,
+    first_log: usize,
     mined: &MinedTransaction,
-) -> Option<Value> {
-    let (movement, contract) = token_moved(mined)?;
+) -> impl Iterator<Item = Value> {
     let topic = |account: Address| account.into_word().to_string();
-    Some(json!({
-        "address": address(contract),
-        "topics": [TRANSFER_TOPIC.to_string(), topic(movement.from), topic(movement.to)],
-        "data": hex::encode_prefixed(movement.amount.to_be_bytes::<32>()),
-        "blockHash": header.hash.to_string(),
-        "blockNumber": quantity(header.number),
-        "transactionHash": mined.transaction.hash.to_string(),
-        "transactionIndex": quantity(index as u64),
-        "logIndex": quantity(log_index as u64),
-        "removed": false,
-    }))
+    token_movements(mined).enumerate().map(move |(place, (movement, contract))| {
+        json!({
+            "address": address(contract),
+            "topics": [TRANSFER_TOPIC.to_string(), topic(movement.from), topic(movement.to)],
+            "data": hex::encode_prefixed(movement.amount.to_be_bytes::<32>()),
+            "blockHash": header.hash.to_string(),
+            "blockNumber": quantity(header.number),
+            "transactionHash": mined.transaction.hash.to_string(),
+            "transactionIndex": quantity(index as u64),
+            "logIndex": quantity((first_log + place) as u64),
+            "removed": false,
+        })
+    })
 }

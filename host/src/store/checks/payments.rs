@@ -46,6 +46,29 @@ pub(super) const CHECKS: &[Check] = &[
         ),
     },
     Check {
+        name: "closing-was-asked-for",
+        sentence: "Nothing is closed that was not given up",
+        needs: Needs::Nothing,
+        sql: Sql::Both(
+            "SELECT CAST(s.withdrawal_id AS text), 'signed ' || s.hash || ' to close its nonce, \
+             and nobody asked for it' FROM signed_transactions AS s \
+             LEFT JOIN withdrawal_closings AS c ON c.withdrawal_id = s.withdrawal_id \
+             WHERE s.withdrawal_id > {from} AND s.withdrawal_id <= {to} \
+             AND s.kind = 'CLOSING' AND c.withdrawal_id IS NULL",
+        ),
+    },
+    Check {
+        name: "watch-of-an-end",
+        sentence: "Only what has ended is watched",
+        needs: Needs::Nothing,
+        sql: Sql::Both(
+            "SELECT CAST(p.withdrawal_id AS text), 'is watched, and is ' || w.status \
+             FROM payment_watches AS p JOIN withdrawals AS w ON w.id = p.withdrawal_id \
+             WHERE p.withdrawal_id > {from} AND p.withdrawal_id <= {to} \
+             AND w.status NOT IN ('CONFIRMED', 'FAILED')",
+        ),
+    },
+    Check {
         name: "payment-is-whole",
         sentence: "Every signed transaction has its bytes, a kind, and no negative number",
         needs: Needs::Nothing,

@@ -238,6 +238,15 @@ async fn every_planted_violation_is_named(world: &World) {
         ("payment-nonce-was-allotted", swap("chain_accounts", "next_nonce", "0", "1 = 1")),
         ("payment-was-not-denied", swap("policy_decisions", "outcome", "'DENY'", "rule = 'none'")),
         (
+            "closing-was-asked-for",
+            swap(
+                "signed_transactions",
+                "kind",
+                "'CLOSING'",
+                &format!("withdrawal_id = '{confirmed}'"),
+            ),
+        ),
+        (
             "payment-is-whole",
             swap(
                 "signed_transactions",

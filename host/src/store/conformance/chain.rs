@@ -12,7 +12,9 @@ use crate::domain::{
     SignedTransaction, SigningRefusal, SigningSituation, Standing, TransactionKind, Transition,
     Withdrawal, WithdrawalStatus,
 };
-use crate::store::{Conclude, Concluded, Settled, SignPayment, Signing, SigningRules, StoreError};
+use crate::store::{
+    AccountChange, Conclude, Concluded, Settled, SignPayment, Signing, SigningRules, StoreError,
+};
 
 on_both_stores!(
     the_first_signature_binds_the_nonce_and_a_repeat_gives_the_stored_bytes,
@@ -36,7 +38,7 @@ on_both_stores!(
     registering_an_account_again_changes_nothing,
 );
 
-const ACCOUNT: &str = "0xaa";
+pub(super) const ACCOUNT: &str = "0xaa";
 
 /// Signs whatever it is asked.
 pub(super) struct Signer {
@@ -118,11 +120,15 @@ pub(super) fn request(event: &OutboxEvent, replace: bool) -> SignPayment {
     }
 }
 
+pub(super) fn said(reason: &str) -> AccountChange<'_> {
+    AccountChange { chain_id: 1, address: ACCOUNT, reason, by: "a test" }
+}
+
 pub(super) async fn registered(world: &World) {
     world.store.register_account(1, ACCOUNT, 7).await.unwrap();
 }
 
-async fn broadcast_of(world: &World) -> (Withdrawal, OutboxEvent) {
+pub(super) async fn broadcast_of(world: &World) -> (Withdrawal, OutboxEvent) {
     let withdrawal = world.accept().await;
     (withdrawal, world.claim_one(BROADCAST).await)
 }
@@ -220,14 +226,11 @@ async fn a_frozen_or_unknown_account_signs_nothing(world: &World) {
         other => panic!("{other:?}"),
     };
     assert_eq!(rule(&unknown), "account.unknown");
-    assert!(matches!(
-        world.store.freeze_account(1, ACCOUNT, "x").await,
-        Err(StoreError::Conflict { .. })
-    ));
+    assert_eq!(world.store.freeze_account(said("x")).await.unwrap(), None);
     registered(world).await;
     signed(world, &event).await;
-    world.store.freeze_account(1, ACCOUNT, "a stranger's nonce").await.unwrap();
-    world.store.freeze_account(1, ACCOUNT, "later").await.unwrap();
+    assert_eq!(world.store.freeze_account(said("a stranger's nonce")).await.unwrap(), Some(true));
+    assert_eq!(world.store.freeze_account(said("later")).await.unwrap(), Some(false));
     let account = world.store.register_account(1, ACCOUNT, 0).await.unwrap();
     assert_eq!(account.frozen_reason.as_deref(), Some("a stranger's nonce"));
     // Neither a replacement nor a new payment; what is stored may still be sent.
@@ -376,7 +379,7 @@ async fn payment_hash(world: &World, withdrawal: &Withdrawal) -> String {
     payment.transactions.last().unwrap().signed.hash.clone()
 }
 
-fn broadcasted() -> Decision {
+pub(super) fn broadcasted() -> Decision {
     Decision::Done(Receipt { standing: Some(Standing::Broadcasted), ..Receipt::default() })
 }
 
@@ -429,7 +432,7 @@ pub(super) async fn conclude(
     transitions: Vec<Transition>,
 ) -> Concluded {
     let evidence = "{\"block\": 5}".to_owned();
-    let request = Conclude { withdrawal: of.id, transitions, evidence };
+    let request = Conclude { withdrawal: of.id, transitions, evidence, watch: None };
     world.store.conclude(request).await.unwrap()
 }
 

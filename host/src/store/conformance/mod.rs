@@ -15,6 +15,7 @@ mod cluster;
 mod contract;
 mod control;
 mod dispatch;
+mod ends;
 mod files;
 mod interleavings;
 mod limits;

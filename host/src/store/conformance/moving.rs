@@ -27,6 +27,13 @@ impl Scene {
              'a' || char(9) || 'b' || char(10) || 'c' || char(13) || '\\N', ''); \
              INSERT INTO checkpoints (event_id, bytes, updated_at) \
              SELECT id, x'00ff5c0a', 1700000000000001 FROM outbox_events LIMIT 1; \
+             INSERT INTO withdrawal_closings SELECT id, 'why', 'who', 1700000000000001 \
+             FROM withdrawals LIMIT 1; \
+             INSERT INTO payment_watches SELECT id, 1, '0xa', 5, '0xb', 69, 1700000000000001 \
+             FROM withdrawals LIMIT 1; \
+             INSERT INTO account_changes (chain_id, address, kind, reason, changed_by, changed_at) \
+             SELECT chain_id, address, 'frozen', 'why', 'who', 1700000000000001 \
+             FROM chain_accounts LIMIT 1; \
              INSERT INTO route_controls VALUES ('ODD', 1, 'why', 'who', 1700000000123456); \
              INSERT INTO rate_buckets VALUES ('ODD', 'a', 'p7', 1700000000123456, 1); \
              INSERT INTO breakers VALUES ('a', 'api.example:443', 'OPEN', 1, 1700000000000001, NULL, \

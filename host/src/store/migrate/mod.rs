@@ -32,6 +32,7 @@ const SQLITE: &[Listed] = &[
     (13, "breakers", include_str!("../../../../migrations/sqlite/0013_breakers.sql")),
     (15, "shadow", include_str!("../../../../migrations/sqlite/0015_shadow.sql")),
     (16, "kept releases", include_str!("../../../../migrations/sqlite/0016_kept_releases.sql")),
+    (17, "ends", include_str!("../../../../migrations/sqlite/0017_ends.sql")),
     (18, "policies", include_str!("../../../../migrations/sqlite/0018_policies.sql")),
     (19, "paid", include_str!("../../../../migrations/sqlite/0019_paid.sql")),
 ];
@@ -49,6 +50,7 @@ const POSTGRES: &[Listed] = &[
     (14, "queue", include_str!("../../../../migrations/postgres/0014_queue.sql")),
     (15, "shadow", include_str!("../../../../migrations/postgres/0015_shadow.sql")),
     (16, "kept releases", include_str!("../../../../migrations/postgres/0016_kept_releases.sql")),
+    (17, "ends", include_str!("../../../../migrations/postgres/0017_ends.sql")),
     (18, "policies", include_str!("../../../../migrations/postgres/0018_policies.sql")),
     (19, "paid", include_str!("../../../../migrations/postgres/0019_paid.sql")),
 ];

@@ -1,19 +1,21 @@
-//! Accounts, payments, and what the chain's evidence does to a withdrawal.
+//! Payments, and what the chain's evidence does to a withdrawal.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::postgres::PgConnection;
 
+use super::ends::follow_watch;
 use super::row::{signed_columns, withdrawal_columns};
 use super::write::{facts, insert_events, uuids, write};
 use super::{Postgres, stored};
-use crate::domain::{NewEvent, Payment, SignedTransaction, WithdrawalId};
+use crate::domain::{NewEvent, Payment, PaymentWatch, SignedTransaction, WithdrawalId};
 use crate::store::error::Doing;
 use crate::store::plan::{Plan, broadcast_event};
-use crate::store::writes::{micros, storable};
+use crate::store::writes::micros;
 use crate::store::{
-    Account, ChainStore, Conclude, Concluded, SignPayment, Signing, SigningRules, StoreError, row,
+    ChainStore, Conclude, Concluded, SignClosing, SignPayment, Signing, SigningRules, StoreError,
+    row,
 };
 
 const READ: &str = "read payments";
@@ -39,70 +41,29 @@ impl ChainStore for Postgres {
         self.sign(request, rules).await
     }
 
-    async fn register_account(
+    async fn sign_closing(
         &self,
-        chain_id: u64,
-        address: &str,
-        chain_nonce: u64,
-    ) -> Result<Account, StoreError> {
-        const DOING: &str = "register an account";
-        let chain_id = stored(DOING, chain_id)?;
-        sqlx::query(
-            "INSERT INTO chain_accounts (chain_id, address, next_nonce) VALUES ($1, $2, $3) \
-             ON CONFLICT DO NOTHING",
-        )
-        .bind(chain_id)
-        .bind(address)
-        .bind(stored(DOING, chain_nonce)?)
-        .execute(&self.pool)
-        .await
-        .doing(DOING)?;
-        let found = sqlx::query(
-            "SELECT chain_id, address, next_nonce, frozen_reason FROM chain_accounts \
-             WHERE chain_id = $1 AND address = $2",
-        )
-        .bind(chain_id)
-        .bind(address)
-        .fetch_one(&self.pool)
-        .await
-        .doing(DOING)?;
-        row::account(&found)
+        request: SignClosing,
+        rules: &dyn SigningRules,
+    ) -> Result<Signing, StoreError> {
+        self.close_payment(request, rules).await
     }
 
-    async fn accounts(&self, chain_id: u64) -> Result<Vec<Account>, StoreError> {
-        const DOING: &str = "read accounts";
-        let found = sqlx::query(
-            "SELECT chain_id, address, next_nonce, frozen_reason FROM chain_accounts \
-             WHERE chain_id = $1 ORDER BY address COLLATE \"C\"",
-        )
-        .bind(stored(DOING, chain_id)?)
-        .fetch_all(&self.pool)
-        .await
-        .doing(DOING)?;
-        found.iter().map(row::account).collect()
-    }
-
-    async fn freeze_account(
+    async fn watches(
         &self,
         chain_id: u64,
-        address: &str,
-        reason: &str,
-    ) -> Result<(), StoreError> {
-        const DOING: &str = "freeze an account";
-        let frozen = sqlx::query(
-            "UPDATE chain_accounts SET frozen_reason = coalesce(frozen_reason, $3) \
-             WHERE chain_id = $1 AND address = $2",
-        )
-        .bind(stored(DOING, chain_id)?)
-        .bind(address)
-        .bind(storable(reason))
-        .execute(&self.pool)
-        .await
-        .doing(DOING)?;
-        if frozen.rows_affected() == 0 {
-            return Err(StoreError::conflict(DOING, "it was never registered"));
-        }
-        Ok(())
+        after: Option<WithdrawalId>,
+        limit: u32,
+    ) -> Result<Vec<PaymentWatch>, StoreError> {
+        self.watches_behind(chain_id, after, limit).await
+    }
+
+    async fn move_watch(&self, watch: &PaymentWatch) -> Result<(), StoreError> {
+        self.put_watch(watch).await
+    }
+
+    async fn end_watches(&self, withdrawals: &[WithdrawalId]) -> Result<(), StoreError> {
+        self.delete_watches(withdrawals).await
     }
 
     async fn open_payments(
@@ -151,6 +112,7 @@ impl ChainStore for Postgres {
                 let answer = plan.conclude(&request, traceparent.as_deref());
                 if matches!(answer, Concluded::Now { changed: true, .. }) {
                     write(&mut tx, &plan.into_writes()).await?;
+                    follow_watch(&mut tx, request.withdrawal, request.watch.as_ref()).await?;
                     tx.commit().await.doing(DOING)?;
                     self.wakeup.send();
                 } else {
@@ -241,16 +203,15 @@ pub(super) async fn payments(
     let rows = sqlx::query(concat!(
         "SELECT ",
         withdrawal_columns!(),
-        " FROM withdrawals WHERE id = ANY($1) ORDER BY array_position($1, id)"
+        ", c.reason AS closing_reason, c.asked_by, c.asked_at FROM withdrawals \
+         LEFT JOIN withdrawal_closings AS c ON c.withdrawal_id = id \
+         WHERE id = ANY($1) ORDER BY array_position($1, id)"
     ))
     .bind(&ids)
     .fetch_all(&mut *connection)
     .await
     .doing(READ)?;
-    let mut payments = rows
-        .iter()
-        .map(|r| Ok(Payment { withdrawal: row::withdrawal(r)?, transactions: Vec::new() }))
-        .collect::<Result<Vec<_>, StoreError>>()?;
+    let mut payments = rows.iter().map(row::payment).collect::<Result<Vec<_>, StoreError>>()?;
     let signed = sqlx::query(concat!(
         "SELECT ",
         signed_columns!(),

@@ -5,6 +5,7 @@
 //! its own after it, for a statement sees what was there when it began.
 
 mod accept;
+mod accounts;
 mod announce;
 mod backlog;
 mod breakers;
@@ -14,6 +15,7 @@ mod claim;
 mod claims;
 mod connections;
 mod control;
+mod ends;
 mod leases;
 mod limits;
 mod listen;

@@ -6,10 +6,10 @@ use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::Postgres;
-use crate::domain::{EventId, EventType};
+use crate::domain::{EventId, EventType, WithdrawalId};
 use crate::store::error::Doing;
 use crate::store::writes::storable;
-use crate::store::{Cancelled, RepairStore, Skipped, StoreError, row};
+use crate::store::{Cancelled, CancelledWithdrawal, RepairStore, Skipped, StoreError, row};
 
 #[async_trait]
 impl RepairStore for Postgres {
@@ -54,6 +54,15 @@ impl RepairStore for Postgres {
             return Ok(Cancelled::Now);
         }
         row::not_cancelled(self.as_it_is(event, DOING).await?.as_ref())
+    }
+
+    async fn cancel_withdrawal(
+        &self,
+        withdrawal: WithdrawalId,
+        reason: &str,
+        by: &str,
+    ) -> Result<CancelledWithdrawal, StoreError> {
+        self.cancel_open(withdrawal, reason, by).await
     }
 
     async fn held_by(

@@ -11,6 +11,7 @@ use crate::domain::{
 use crate::store::error::Doing;
 use crate::store::policies::{Judged, judge, keep_ruling};
 use crate::store::releases::Outcome;
+pub(super) use crate::store::sign::Under;
 use crate::store::sign::{self, Bound, DAY_MICROS, DOING};
 use crate::store::{SignPayment, Signing, SigningRules, StoreError, row};
 
@@ -78,11 +79,12 @@ async fn signing(
         Ok(bound) => bound,
         Err(refusal) => return Ok(Outcome::Undo(Signing::Refused(refusal))),
     };
-    let situation = situation(connection, request, payment, &bound).await?;
+    let under = Under::from(request);
+    let situation = situation(connection, under, payment, &bound).await?;
     match rules.sign(&situation).await {
         Err(refusal) => Ok(Outcome::Undo(Signing::Refused(refusal))),
         Ok(signed) => {
-            let signed = store(connection, request, bound, signed).await?;
+            let signed = store(connection, under, bound, signed).await?;
             keep_ruling(connection, policies, &signed, ruling).await?;
             Ok(Outcome::Keep(Signing::Signed(signed)))
         }
@@ -99,18 +101,7 @@ async fn bind(
     let chain_id = stored(DOING, request.chain_id)?;
     let before = sign::bound_before(payment);
     let account = before.as_ref().map_or(&request.account, |bound| &bound.account);
-    let found = sqlx::query(
-        "SELECT chain_id, address, next_nonce, frozen_reason FROM chain_accounts \
-         WHERE chain_id = $1 AND address = $2 FOR NO KEY UPDATE",
-    )
-    .bind(chain_id)
-    .bind(account)
-    .fetch_optional(&mut *connection)
-    .await
-    .doing(DOING)?
-    .map(|found| row::account(&found))
-    .transpose()?;
-    if let Err(refusal) = sign::check_account(account, found.as_ref()) {
+    if let Err(refusal) = check_frozen(connection, request.chain_id, account).await? {
         return Ok(Err(refusal));
     }
     if let Some(bound) = before {
@@ -141,13 +132,33 @@ async fn bind(
     Ok(Ok(Bound { account: account.clone(), nonce }))
 }
 
-async fn situation(
+/// Whether the account may sign. It is locked, so that this holds until what is signed is stored.
+pub(super) async fn check_frozen(
     connection: &mut PgConnection,
-    request: &SignPayment,
+    chain_id: u64,
+    account: &str,
+) -> Result<Result<(), SigningRefusal>, StoreError> {
+    let found = sqlx::query(
+        "SELECT chain_id, address, next_nonce, frozen_reason FROM chain_accounts \
+         WHERE chain_id = $1 AND address = $2 FOR NO KEY UPDATE",
+    )
+    .bind(stored(DOING, chain_id)?)
+    .bind(account)
+    .fetch_optional(connection)
+    .await
+    .doing(DOING)?
+    .map(|found| row::account(&found))
+    .transpose()?;
+    Ok(sign::check_account(account, found.as_ref()))
+}
+
+pub(super) async fn situation(
+    connection: &mut PgConnection,
+    under: Under,
     payment: Payment,
     bound: &Bound,
 ) -> Result<SigningSituation, StoreError> {
-    let chain_id = stored(DOING, request.chain_id)?;
+    let chain_id = stored(DOING, under.chain_id)?;
     let asked = &payment.withdrawal.request;
     let open = sqlx::query(
         "SELECT s.withdrawal_id, s.native_cost_max::text AS native_cost_max, \
@@ -157,7 +168,7 @@ async fn situation(
          WHERE w.status IN ('REQUESTED', 'BROADCASTED') AND w.id <> $1 \
          AND s.chain_id = $2 AND s.account = $3",
     )
-    .bind(request.withdrawal.as_uuid())
+    .bind(under.withdrawal.as_uuid())
     .bind(chain_id)
     .bind(&bound.account)
     .bind(&asked.asset)
@@ -179,13 +190,13 @@ async fn situation(
     sign::situation(payment, bound.nonce, &open, &of_the_day)
 }
 
-async fn store(
+pub(super) async fn store(
     connection: &mut PgConnection,
-    request: &SignPayment,
+    under: Under,
     bound: Bound,
     signed: NewSignedTransaction,
 ) -> Result<SignedTransaction, StoreError> {
-    let mut kept = sign::kept(request, bound, signed, chrono::DateTime::UNIX_EPOCH);
+    let mut kept = sign::kept(under, bound, signed, chrono::DateTime::UNIX_EPOCH);
     let new = &kept.signed;
     kept.signed_at = sqlx::query_scalar(
         "INSERT INTO signed_transactions (withdrawal_id, chain_id, account, nonce, hash, kind, \

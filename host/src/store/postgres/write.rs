@@ -11,7 +11,8 @@ use crate::store::StoreError;
 use crate::store::error::Doing;
 use crate::store::row::{self, Columns};
 use crate::store::writes::{
-    Facts, HistoryWrite, TransitionWrite, WithdrawalWrite, Writes, storable, storable_traceparent,
+    ClosingWrite, Facts, HistoryWrite, TransitionWrite, WithdrawalWrite, Writes, storable,
+    storable_traceparent,
 };
 
 pub(super) fn uuids(ids: &[WithdrawalId]) -> Vec<Uuid> {
@@ -73,6 +74,9 @@ pub(super) async fn write(
     }
     if !writes.transitions.is_empty() {
         insert_transitions(connection, &writes.transitions).await?;
+    }
+    for closing in &writes.closings {
+        insert_closing(connection, closing).await?;
     }
     if !writes.events.is_empty() {
         insert_events(connection, &writes.events).await?;
@@ -162,6 +166,24 @@ async fn insert_transitions(
     .execute(connection)
     .await
     .doing("write a withdrawal's history")?;
+    Ok(())
+}
+
+/// The first reason stays.
+async fn insert_closing(
+    connection: &mut PgConnection,
+    closing: &ClosingWrite,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO withdrawal_closings (withdrawal_id, reason, asked_by, asked_at) \
+         VALUES ($1, $2, $3, now()) ON CONFLICT DO NOTHING",
+    )
+    .bind(closing.withdrawal.as_uuid())
+    .bind(&closing.reason)
+    .bind(&closing.asked_by)
+    .execute(connection)
+    .await
+    .doing("give a payment up")?;
     Ok(())
 }
 

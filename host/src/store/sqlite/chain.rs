@@ -1,4 +1,4 @@
-//! Accounts, payments, and what the chain's evidence does to a withdrawal.
+//! Payments, and what the chain's evidence does to a withdrawal.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,16 +7,18 @@ use async_trait::async_trait;
 use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
 
+use super::ends::follow_watch;
 use super::write::{facts, insert_events, json, micros_of, write};
 use super::writer::Outcome;
 use super::{Sqlite, now, stored};
-use crate::domain::{Flow, NewEvent, Payment, SignedTransaction, WithdrawalId};
+use crate::domain::{Flow, NewEvent, Payment, PaymentWatch, SignedTransaction, WithdrawalId};
 use crate::store::error::Doing;
 use crate::store::plan::{Plan, broadcast_event};
 use crate::store::row::Columns;
-use crate::store::writes::{micros, storable};
+use crate::store::writes::micros;
 use crate::store::{
-    Account, ChainStore, Conclude, Concluded, SignPayment, Signing, SigningRules, StoreError, row,
+    ChainStore, Conclude, Concluded, SignClosing, SignPayment, Signing, SigningRules, StoreError,
+    row,
 };
 
 const READ: &str = "read payments";
@@ -36,82 +38,29 @@ impl ChainStore for Sqlite {
         self.sign(request, rules).await
     }
 
-    async fn register_account(
+    async fn sign_closing(
         &self,
-        chain_id: u64,
-        address: &str,
-        chain_nonce: u64,
-    ) -> Result<Account, StoreError> {
-        const DOING: &str = "register an account";
-        let (chain_id, nonce) = (stored(DOING, chain_id)?, stored(DOING, chain_nonce)?);
-        let address = address.to_owned();
-        self.writer
-            .write(DOING, move |c| {
-                Box::pin(async move {
-                    sqlx::query(
-                        "INSERT INTO chain_accounts (chain_id, address, next_nonce, created_at) \
-                         VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                    )
-                    .bind(chain_id)
-                    .bind(&address)
-                    .bind(nonce)
-                    .bind(micros_of(now()))
-                    .execute(&mut *c)
-                    .await
-                    .doing(DOING)?;
-                    let found = sqlx::query(
-                        "SELECT * FROM chain_accounts WHERE chain_id = ? AND address = ?",
-                    )
-                    .bind(chain_id)
-                    .bind(&address)
-                    .fetch_one(c)
-                    .await
-                    .doing(DOING)?;
-                    row::account(&found).map(Outcome::Keep)
-                })
-            })
-            .await
+        request: SignClosing,
+        rules: &dyn SigningRules,
+    ) -> Result<Signing, StoreError> {
+        self.close_payment(request, rules).await
     }
 
-    async fn accounts(&self, chain_id: u64) -> Result<Vec<Account>, StoreError> {
-        const DOING: &str = "read accounts";
-        let found = sqlx::query("SELECT * FROM chain_accounts WHERE chain_id = ? ORDER BY address")
-            .bind(stored(DOING, chain_id)?)
-            .fetch_all(&self.reads)
-            .await
-            .doing(DOING)?;
-        found.iter().map(row::account).collect()
-    }
-
-    async fn freeze_account(
+    async fn watches(
         &self,
         chain_id: u64,
-        address: &str,
-        reason: &str,
-    ) -> Result<(), StoreError> {
-        const DOING: &str = "freeze an account";
-        let chain_id = stored(DOING, chain_id)?;
-        let (address, reason) = (address.to_owned(), storable(reason));
-        self.writer
-            .write(DOING, move |c| {
-                Box::pin(async move {
-                    let frozen = sqlx::query(
-                        "UPDATE chain_accounts SET frozen_reason = coalesce(frozen_reason, ?3) \
-                         WHERE chain_id = ?1 AND address = ?2",
-                    )
-                    .bind(chain_id)
-                    .bind(address)
-                    .bind(reason)
-                    .execute(c)
-                    .await
-                    .doing(DOING)?;
-                    if frozen.rows_affected() == 0 {
-                        return Err(StoreError::conflict(DOING, "it was never registered"));
-                    }
-                    Ok(Outcome::Keep(()))
-                })
-            })
-            .await
+        after: Option<WithdrawalId>,
+        limit: u32,
+    ) -> Result<Vec<PaymentWatch>, StoreError> {
+        self.watches_behind(chain_id, after, limit).await
+    }
+
+    async fn move_watch(&self, watch: &PaymentWatch) -> Result<(), StoreError> {
+        self.put_watch(watch).await
+    }
+
+    async fn end_watches(&self, withdrawals: &[WithdrawalId]) -> Result<(), StoreError> {
+        self.delete_watches(withdrawals).await
     }
 
     async fn open_payments(
@@ -192,17 +141,15 @@ pub(super) async fn payments(
 ) -> Result<Vec<Payment>, StoreError> {
     let texts = json(&ids.iter().map(ToString::to_string).collect::<Vec<_>>())?;
     let rows = sqlx::query(
-        "SELECT w.* FROM json_each(?) AS asked CROSS JOIN withdrawals AS w ON w.id = asked.value \
-         ORDER BY asked.key",
+        "SELECT w.*, c.reason AS closing_reason, c.asked_by, c.asked_at \
+         FROM json_each(?) AS asked CROSS JOIN withdrawals AS w ON w.id = asked.value \
+         LEFT JOIN withdrawal_closings AS c ON c.withdrawal_id = w.id ORDER BY asked.key",
     )
     .bind(&texts)
     .fetch_all(&mut *connection)
     .await
     .doing(READ)?;
-    let mut payments = rows
-        .iter()
-        .map(|r| Ok(Payment { withdrawal: row::withdrawal(r)?, transactions: Vec::new() }))
-        .collect::<Result<Vec<_>, StoreError>>()?;
+    let mut payments = rows.iter().map(row::payment).collect::<Result<Vec<_>, StoreError>>()?;
     let signed = sqlx::query(
         "SELECT * FROM signed_transactions \
          WHERE withdrawal_id IN (SELECT value FROM json_each(?)) ORDER BY id",
@@ -232,6 +179,7 @@ async fn conclude(
     let answer = plan.conclude(request, traceparent.as_deref());
     if matches!(answer, Concluded::Now { changed: true, .. }) {
         write(connection, &plan.into_writes(), at).await?;
+        follow_watch(connection, request.withdrawal, request.watch.as_ref(), at).await?;
     }
     Ok(answer)
 }

@@ -5,6 +5,7 @@
 //! this machine's, read once for each job that writes.
 
 mod accept;
+mod accounts;
 mod backlog;
 mod backup;
 mod breakers;
@@ -12,6 +13,7 @@ mod chain;
 mod checkpoints;
 mod claim;
 mod control;
+mod ends;
 mod file;
 mod limits;
 mod log_size;

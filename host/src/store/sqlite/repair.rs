@@ -7,11 +7,11 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use super::write::{json, micros_of};
 use super::writer::Outcome;
 use super::{Sqlite, now};
-use crate::domain::{EventId, EventType};
+use crate::domain::{EventId, EventType, WithdrawalId};
 use crate::store::error::Doing;
 use crate::store::row::{self, Columns};
 use crate::store::writes::storable;
-use crate::store::{Cancelled, HistoryKind, RepairStore, Skipped, StoreError};
+use crate::store::{Cancelled, CancelledWithdrawal, HistoryKind, RepairStore, Skipped, StoreError};
 
 const SKIP: &str = "UPDATE outbox_events SET skipped_at = ?2, updated_at = ?2 \
      WHERE id = ?1 AND status = 'FAILED' AND skipped_at IS NULL";
@@ -38,6 +38,15 @@ impl RepairStore for Sqlite {
             None => Ok(Cancelled::Now),
             Some(met) => row::not_cancelled(met.as_ref()),
         }
+    }
+
+    async fn cancel_withdrawal(
+        &self,
+        withdrawal: WithdrawalId,
+        reason: &str,
+        by: &str,
+    ) -> Result<CancelledWithdrawal, StoreError> {
+        self.cancel_open(withdrawal, reason, by).await
     }
 
     async fn held_by(

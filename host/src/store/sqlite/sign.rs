@@ -19,6 +19,7 @@ use crate::domain::{
 };
 use crate::store::error::Doing;
 use crate::store::policies::{Judged, judge, keep_ruling};
+pub(super) use crate::store::sign::Under;
 use crate::store::sign::{self, Bound, DAY_MICROS, DOING};
 use crate::store::{SignPayment, Signing, SigningRules, StoreError, row};
 
@@ -28,7 +29,7 @@ const SIGNER_PATIENCE: Duration = Duration::from_secs(10);
 type Signed = Result<NewSignedTransaction, SigningRefusal>;
 
 /// The job's side of the talk with the caller.
-struct Signer {
+pub(super) struct Signer {
     situation: oneshot::Sender<SigningSituation>,
     signed: oneshot::Receiver<Signed>,
 }
@@ -39,23 +40,48 @@ impl Sqlite {
         request: SignPayment,
         rules: &dyn SigningRules,
     ) -> Result<Signing, StoreError> {
-        let (situation, asked) = oneshot::channel();
-        let (answer, signed) = oneshot::channel();
-        let signer = Signer { situation, signed };
         let policies = Arc::clone(&self.policies);
-        let job = self
-            .writer
-            .write(DOING, |c| Box::pin(async move { sign(c, request, signer, &policies).await }));
-        tokio::pin!(job);
-        tokio::select! {
-            // Without a question to the rules, if nothing has to be signed.
-            done = &mut job => done,
-            Ok(situation) = asked => {
-                // If nobody waits for it any more, the job has been undone.
-                let _unread = answer.send(rules.sign(&situation).await);
-                job.await
-            }
+        signed_by(rules, |signer| {
+            self.writer.write(DOING, move |c| {
+                Box::pin(async move { sign(c, request, signer, &policies).await })
+            })
+        })
+        .await
+    }
+}
+
+/// Runs a job that asks the rules.
+pub(super) async fn signed_by<J>(
+    rules: &dyn SigningRules,
+    start: impl FnOnce(Signer) -> J,
+) -> Result<Signing, StoreError>
+where
+    J: Future<Output = Result<Signing, StoreError>>,
+{
+    let (situation, asked) = oneshot::channel();
+    let (answer, signed) = oneshot::channel();
+    let job = start(Signer { situation, signed });
+    tokio::pin!(job);
+    tokio::select! {
+        // Without a question to the rules, if nothing has to be signed.
+        done = &mut job => done,
+        Ok(situation) = asked => {
+            // If nobody waits for it any more, the job has been undone.
+            let _unread = answer.send(rules.sign(&situation).await);
+            job.await
         }
+    }
+}
+
+impl Signer {
+    /// Asks the rules, which are the caller's.
+    pub(super) async fn sign(self, situation: SigningSituation) -> Result<Signed, StoreError> {
+        let gone = || StoreError::unavailable(DOING, "the signer went away");
+        self.situation.send(situation).map_err(|_| gone())?;
+        tokio::time::timeout(SIGNER_PATIENCE, self.signed)
+            .await
+            .map_err(|_| StoreError::unavailable(DOING, "the signer took too long"))?
+            .map_err(|_| gone())
     }
 }
 
@@ -89,18 +115,13 @@ async fn sign(
         Ok(bound) => bound,
         Err(refusal) => return Ok(Outcome::Undo(Signing::Refused(refusal))),
     };
-    let situation = situation(connection, &request, payment, &bound, at).await?;
-    let gone = || StoreError::unavailable(DOING, "the signer went away");
-    signer.situation.send(situation).map_err(|_| gone())?;
-    let signed = tokio::time::timeout(SIGNER_PATIENCE, signer.signed)
-        .await
-        .map_err(|_| StoreError::unavailable(DOING, "the signer took too long"))?
-        .map_err(|_| gone())?;
-    match signed {
+    let under = Under::from(&request);
+    let situation = situation(connection, under, payment, &bound, at).await?;
+    match signer.sign(situation).await? {
         // What was bound is undone: no nonce is used up.
         Err(refusal) => Ok(Outcome::Undo(Signing::Refused(refusal))),
         Ok(signed) => {
-            let stored = store(connection, &request, bound, signed, at).await?;
+            let stored = store(connection, under, bound, signed, at).await?;
             keep_ruling(connection, policies, &stored, ruling).await?;
             Ok(Outcome::Keep(Signing::Signed(stored)))
         }
@@ -117,15 +138,7 @@ async fn bind(
     let chain_id = stored(DOING, request.chain_id)?;
     let before = sign::bound_before(payment);
     let account = before.as_ref().map_or(&request.account, |bound| &bound.account);
-    let found = sqlx::query("SELECT * FROM chain_accounts WHERE chain_id = ? AND address = ?")
-        .bind(chain_id)
-        .bind(account)
-        .fetch_optional(&mut *connection)
-        .await
-        .doing(DOING)?
-        .map(|found| row::account(&found))
-        .transpose()?;
-    if let Err(refusal) = sign::check_account(account, found.as_ref()) {
+    if let Err(refusal) = check_frozen(connection, request.chain_id, account).await? {
         return Ok(Err(refusal));
     }
     if let Some(bound) = before {
@@ -156,14 +169,31 @@ async fn bind(
     Ok(Ok(Bound { account: account.clone(), nonce }))
 }
 
-async fn situation(
+/// Whether the account may sign.
+pub(super) async fn check_frozen(
     connection: &mut SqliteConnection,
-    request: &SignPayment,
+    chain_id: u64,
+    account: &str,
+) -> Result<Result<(), SigningRefusal>, StoreError> {
+    let found = sqlx::query("SELECT * FROM chain_accounts WHERE chain_id = ? AND address = ?")
+        .bind(stored(DOING, chain_id)?)
+        .bind(account)
+        .fetch_optional(connection)
+        .await
+        .doing(DOING)?
+        .map(|found| row::account(&found))
+        .transpose()?;
+    Ok(sign::check_account(account, found.as_ref()))
+}
+
+pub(super) async fn situation(
+    connection: &mut SqliteConnection,
+    under: Under,
     payment: Payment,
     bound: &Bound,
     at: Timestamp,
 ) -> Result<SigningSituation, StoreError> {
-    let chain_id = stored(DOING, request.chain_id)?;
+    let chain_id = stored(DOING, under.chain_id)?;
     let asked = &payment.withdrawal.request;
     let open = sqlx::query(
         "SELECT s.withdrawal_id, s.native_cost_max, s.asset_units, \
@@ -172,7 +202,7 @@ async fn situation(
          WHERE w.status IN ('REQUESTED', 'BROADCASTED') AND w.id <> ?1 \
          AND s.chain_id = ?2 AND s.account = ?3",
     )
-    .bind(request.withdrawal.to_string())
+    .bind(under.withdrawal.to_string())
     .bind(chain_id)
     .bind(&bound.account)
     .bind(&asked.asset)
@@ -193,14 +223,14 @@ async fn situation(
     sign::situation(payment, bound.nonce, &open, &of_the_day)
 }
 
-async fn store(
+pub(super) async fn store(
     connection: &mut SqliteConnection,
-    request: &SignPayment,
+    under: Under,
     bound: Bound,
     signed: NewSignedTransaction,
     at: Timestamp,
 ) -> Result<SignedTransaction, StoreError> {
-    let kept = sign::kept(request, bound, signed, at);
+    let kept = sign::kept(under, bound, signed, at);
     let new = &kept.signed;
     sqlx::query(
         "INSERT INTO signed_transactions (withdrawal_id, chain_id, account, nonce, hash, kind, \

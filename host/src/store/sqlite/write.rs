@@ -9,7 +9,8 @@ use crate::store::error::Doing;
 use crate::store::policies::clear;
 use crate::store::row::{self, Columns};
 use crate::store::writes::{
-    Facts, HistoryWrite, TransitionWrite, WithdrawalWrite, Writes, storable, storable_traceparent,
+    ClosingWrite, Facts, HistoryWrite, TransitionWrite, WithdrawalWrite, Writes, storable,
+    storable_traceparent,
 };
 
 /// Rows as a JSON array of arrays.
@@ -62,6 +63,9 @@ pub(super) async fn write(
     }
     if !writes.transitions.is_empty() {
         insert_transitions(connection, &writes.transitions, at).await?;
+    }
+    for closing in &writes.closings {
+        insert_closing(connection, closing, at).await?;
     }
     if !writes.events.is_empty() {
         insert_events(connection, &writes.events.iter().collect::<Vec<_>>()).await?;
@@ -164,6 +168,26 @@ async fn insert_transitions(
     .execute(connection)
     .await
     .doing("write a withdrawal's history")?;
+    Ok(())
+}
+
+/// The first reason stays.
+async fn insert_closing(
+    connection: &mut SqliteConnection,
+    closing: &ClosingWrite,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO withdrawal_closings (withdrawal_id, reason, asked_by, asked_at) \
+         VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+    )
+    .bind(closing.withdrawal.to_string())
+    .bind(&closing.reason)
+    .bind(&closing.asked_by)
+    .bind(micros_of(at))
+    .execute(connection)
+    .await
+    .doing("give a payment up")?;
     Ok(())
 }
 

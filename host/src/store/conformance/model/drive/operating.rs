@@ -71,7 +71,7 @@ impl Run<'_> {
         };
         let steps: Vec<_> = to.iter().map(step).collect();
         let transitions = steps.iter().cloned().map(transition).collect();
-        let request = Conclude { withdrawal: id, transitions, evidence: "{}".into() };
+        let request = Conclude { withdrawal: id, transitions, evidence: "{}".into(), watch: None };
         let found = self.world.store.conclude(request).await.map_err(|e| failed(&e))?;
         let found = match found {
             Concluded::Now { status, changed } => format!("{status} {changed}"),
