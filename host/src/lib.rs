@@ -29,7 +29,7 @@
 //! - [`broker`]: where `messaging` ends. It imports nothing of ours.
 //! - [`jobs`]: dispatcher, retry, failure, retention, confirmation, backlog. No job calls another:
 //!   they meet in the store. `metrics` counts what they do; `capabilities` gives plugins the store,
-//!   the chains and the broker.
+//!   the chains and the broker; `policing` stands around each signature.
 //! - [`api`]: the HTTP API, one file a route. Only here and in `sandbox` is axum named.
 //! - [`sandbox`]: stand-ins for partner, EVM node and broker, which can be told to misbehave. Of
 //!   the product it knows `broker`, whose trait one of them implements.
@@ -45,6 +45,7 @@
 //! - Which steps a withdrawal may take: [`domain::Withdrawal::step`].
 //! - Which events a step writes: [`domain::Flow`].
 //! - What may be signed: the rules of `chain::evm`, and [`store::ChainStore::sign_payment`].
+//! - Whether anything may be signed for a withdrawal: [`domain::decide_policy`].
 //! - What must hold in every store: `store::checks`, which `tidegate verify` goes through.
 //! - What the schema promises to others: the top of `migrations/`, and the README's "The outbox as
 //!   a public contract".

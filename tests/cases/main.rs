@@ -15,6 +15,7 @@ mod limits;
 mod many_at_once;
 mod oci;
 mod partner_down;
+mod policies;
 mod real_targets;
 mod stopping;
 mod stores;

@@ -17,7 +17,7 @@ const IMPORTS: [(&str, &[&str]); 9] = [
 ];
 
 /// The store's traits, but for the one that is `chain`'s.
-const STORES_OF_OTHERS: [&str; 10] = [
+const STORES_OF_OTHERS: [&str; 11] = [
     "AcceptStore",
     "BacklogStore",
     "BreakerStore",
@@ -27,6 +27,7 @@ const STORES_OF_OTHERS: [&str; 10] = [
     "LimitStore",
     "MaintainStore",
     "OperateStore",
+    "PolicyStore",
     "RetainStore",
 ];
 

@@ -32,6 +32,20 @@ pub(super) const CHECKS: &[Check] = &[
         ),
     },
     Check {
+        name: "payment-was-not-denied",
+        sentence: "Nothing was signed for a withdrawal that the policies denied for ever",
+        needs: Needs::Nothing,
+        sql: Sql::Both(
+            "SELECT CAST(n.withdrawal_id AS text), 'was denied by ' || d.rule || \
+             ', and has a nonce' FROM withdrawal_nonces AS n \
+             JOIN policy_decisions AS d ON d.withdrawal_id = n.withdrawal_id \
+             WHERE n.withdrawal_id > {from} AND n.withdrawal_id <= {to} AND d.outcome = 'DENY' \
+             AND NOT EXISTS (SELECT 1 FROM policy_decisions AS later \
+             WHERE later.withdrawal_id = n.withdrawal_id AND later.outcome = 'ALLOW' \
+             AND later.id > d.id)",
+        ),
+    },
+    Check {
         name: "closing-was-asked-for",
         sentence: "Nothing is closed that was not given up",
         needs: Needs::Nothing,

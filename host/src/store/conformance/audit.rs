@@ -68,6 +68,7 @@ async fn unguard(world: &World) {
                      format('ALTER TABLE %s DROP CONSTRAINT %I', c.t, c.conname); END LOOP; END $$; \
                      DROP TRIGGER withdrawal_nonces_are_never_changed ON withdrawal_nonces; \
                      DROP TRIGGER signed_transactions_are_never_changed ON signed_transactions; \
+                     DROP TRIGGER policy_decisions_are_never_changed ON policy_decisions; \
                      DROP INDEX outbox_events_key, plugin_releases_live",
                 )
                 .await
@@ -109,6 +110,13 @@ pub(super) async fn a_full_world(world: &World) -> Vec<Withdrawal> {
     }
     let tx_hash = sign(world, &confirmed).await;
     conclude(world, &confirmed, vec![Transition::Confirm { tx_hash }]).await;
+    let allowed = format!(
+        "INSERT INTO policy_decisions (withdrawal_id, policy_version, account, outcome, rule, reason, \
+         figures, decided_at) SELECT id, 'v1', '0xaa', 'ALLOW', 'none', '', '{{}}', requested_at \
+         FROM withdrawals WHERE id = '{}'",
+        confirmed.id
+    );
+    world.execute(&allowed).await.unwrap();
     all.push(confirmed);
     let failed = world.accept().await;
     for event in world.claim(BROADCAST, 10).await {
@@ -228,6 +236,7 @@ async fn every_planted_violation_is_named(world: &World) {
             swap("signed_transactions", "nonce", "77", &format!("withdrawal_id = '{confirmed}'")),
         ),
         ("payment-nonce-was-allotted", swap("chain_accounts", "next_nonce", "0", "1 = 1")),
+        ("payment-was-not-denied", swap("policy_decisions", "outcome", "'DENY'", "rule = 'none'")),
         (
             "closing-was-asked-for",
             swap(

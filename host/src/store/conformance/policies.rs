@@ -545,6 +545,10 @@ async fn what_was_signed_for_cannot_be_rejected(world: &World) {
     assert_eq!(events[3..], ["WITHDRAWAL_FAILED PENDING", "PARTNER_SYNC_REQUESTED PENDING"]);
     let late = sign(&world.store, &event, ACCOUNTS[0]).await;
     assert!(matches!(late, Signing::NotLive(_)), "{late:?}");
+    let idle = world.accept().await;
+    assert_eq!(reject(idle.id).await, WithdrawalRejected::Now);
+    let events = world.events_of(idle.id).await;
+    assert!(events.contains(&format!("{BROADCAST} FAILED")), "nobody asks in vain: {events:?}");
     assert_eq!(reject(WithdrawalId::generate()).await, WithdrawalRejected::NotFound);
     // One that is on its way is no matter of people any more.
     let (withdrawal, event) = broadcast_of(world).await;

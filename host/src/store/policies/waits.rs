@@ -109,15 +109,17 @@ pub(super) async fn wake<C: Statements>(
     doing: &'static str,
     id: WithdrawalId,
 ) -> Result<(), StoreError> {
-    // Said as the index of unfinished events has it.
-    let open = match c.dialect() {
-        Dialect::Postgres => "done_at IS NULL AND ",
-        Dialect::Sqlite { .. } => "",
+    // Said as the index of unfinished events has it. A locked one is passed over: whoever gives an
+    // event up takes its lock first and the withdrawal's then, and it is only woken here.
+    let (open, free) = match c.dialect() {
+        Dialect::Postgres => ("done_at IS NULL AND ", " FOR UPDATE SKIP LOCKED"),
+        Dialect::Sqlite { .. } => ("", ""),
     };
     let sql = format!(
-        "UPDATE outbox_events SET next_retry_at = {{now}}, updated_at = {{now}} WHERE {open} \
-         aggregate_id = $1 AND aggregate_type = 'WITHDRAWAL' AND status = 'RETRYING' \
-         AND event_type = 'BLOCKCHAIN_BROADCAST_REQUESTED' AND next_retry_at > {{now}}"
+        "UPDATE outbox_events SET next_retry_at = {{now}}, updated_at = {{now}} WHERE id IN \
+         (SELECT id FROM outbox_events WHERE {open}aggregate_id = $1 \
+         AND aggregate_type = 'WITHDRAWAL' AND status = 'RETRYING' \
+         AND event_type = 'BLOCKCHAIN_BROADCAST_REQUESTED' AND next_retry_at > {{now}}{free})"
     );
     c.execute(doing, &sql, vec![id.to_string().into()]).await.map(drop)
 }

@@ -137,7 +137,7 @@ async fn upsert_watch(
 
 /// The broadcasts of a withdrawal that nobody works on. One that a host holds is refused when it asks
 /// for a signature. Locked ones are passed over: who signs takes the two locks the other way round.
-async fn cancel_broadcasts(
+pub(super) async fn cancel_broadcasts(
     connection: &mut PgConnection,
     withdrawal: WithdrawalId,
     reason: &str,

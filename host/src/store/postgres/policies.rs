@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use super::Postgres;
 use super::chain::traceparent_of;
+use super::ends::cancel_broadcasts;
 use super::write::{facts, write};
 use crate::domain::{Policies, WithdrawalId};
 use crate::store::error::Doing;
@@ -32,9 +33,10 @@ impl PolicyBase for Postgres {
                 let (now, facts) = facts(&mut tx, &[id]).await?;
                 let mut plan = Plan::new(&self.flow, now, facts);
                 let traceparent = traceparent_of(&mut tx, id).await?;
-                let answer = plan.reject(id, reason, traceparent.as_deref());
+                let answer = plan.reject(id, reason.clone(), traceparent.as_deref());
                 if answer == WithdrawalRejected::Now {
                     write(&mut tx, &plan.into_writes()).await?;
+                    cancel_broadcasts(&mut tx, id, &reason).await?;
                     tx.commit().await.doing(DOING)?;
                     self.wakeup.send();
                 } else {

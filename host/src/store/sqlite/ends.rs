@@ -164,7 +164,7 @@ async fn cancel(
 
 /// The broadcasts of a withdrawal that nobody works on. One that is in hand is refused when it asks
 /// for a signature.
-async fn cancel_broadcasts(
+pub(super) async fn cancel_broadcasts(
     connection: &mut SqliteConnection,
     withdrawal: WithdrawalId,
     reason: &str,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::chain::traceparent_of;
+use super::ends::cancel_broadcasts;
 use super::write::{facts, write};
 use super::writer::Outcome;
 use super::{Sqlite, now};
@@ -33,11 +34,12 @@ impl PolicyBase for Sqlite {
                     let facts = facts(c, &[id]).await?;
                     let mut plan = Plan::new(&flow, at, facts);
                     let traceparent = traceparent_of(c, id).await?;
-                    let answer = plan.reject(id, reason, traceparent.as_deref());
+                    let answer = plan.reject(id, reason.clone(), traceparent.as_deref());
                     if answer != WithdrawalRejected::Now {
                         return Ok(Outcome::Undo(answer));
                     }
                     write(c, &plan.into_writes(), at).await?;
+                    cancel_broadcasts(c, id, &reason, at).await?;
                     Ok(Outcome::Keep(answer))
                 })
             })
