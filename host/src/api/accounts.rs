@@ -161,7 +161,7 @@ fn chain_of<'a>(shared: &'a Shared, network: &Network) -> Result<&'a EvmChain, P
 fn problem(error: AccountError) -> Problem {
     match error {
         AccountError::Unknown(_) => unknown(),
-        AccountError::Nodes(error) => Problem::unavailable(&format!(
+        AccountError::Nodes(error) => Problem::unavailable(format!(
             "The nodes cannot say how far the chain is, so nothing was changed: {error}"
         )),
         AccountError::Store(error) => error.into(),

@@ -3,6 +3,8 @@
 //! A row is read column by column through [`Columns`]; what a column's type is differs between the
 //! databases, what it means does not. A row that cannot be is named, never guessed at.
 
+mod payments;
+
 use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
@@ -11,15 +13,16 @@ use uuid::Uuid;
 
 use super::writes::Hopeless;
 use super::{
-    Account, AccountNote, Answer, Breaker, BreakerKey, Cancelled, EventHistory, HistoryEntry,
-    HistoryKind, Replayed, RouteControl, Skipped, StoreError, Timeline, TransitionRecord,
+    Answer, Breaker, BreakerKey, Cancelled, EventHistory, HistoryEntry, HistoryKind, Replayed,
+    RouteControl, Skipped, StoreError, Timeline, TransitionRecord,
 };
 use crate::domain::{
-    Aggregate, BigUint, BreakerState, Closing, EventId, EventState, EventStatus, FailureCode,
-    FailureReason, HostId, Lease, LeaseToken, NewSignedTransaction, OutboxEvent, Payment,
-    PaymentWatch, SignedTransaction, Timestamp, TransactionKind, WITHDRAWAL, Withdrawal,
-    WithdrawalId, WithdrawalRequest, WithdrawalState, WithdrawalStatus,
+    Aggregate, BreakerState, EventId, EventState, EventStatus, FailureCode, FailureReason, HostId,
+    Lease, LeaseToken, OutboxEvent, Payment, Timestamp, WITHDRAWAL, Withdrawal, WithdrawalId,
+    WithdrawalRequest, WithdrawalState, WithdrawalStatus,
 };
+
+pub(super) use payments::{account, account_note, payment, payment_watch, signed_transaction};
 
 /// What went wrong with one column.
 pub(super) type ColumnError = String;
@@ -177,29 +180,6 @@ fn withdrawal_state<R: Columns>(row: &R) -> Result<WithdrawalState, ColumnError>
     }
 }
 
-pub(super) fn signed_transaction<R: Columns>(row: &R) -> Result<SignedTransaction, StoreError> {
-    named("signed_transactions", "hash", row, |row| {
-        let kind = row.text("kind")?;
-        Ok(SignedTransaction {
-            withdrawal: WithdrawalId::from_uuid(row.uuid("withdrawal_id")?),
-            chain_id: row.count("chain_id")?,
-            account: row.text("account")?,
-            nonce: row.count("nonce")?,
-            signed: NewSignedTransaction {
-                hash: row.text("hash")?,
-                kind: one_of(&TransactionKind::ALL, TransactionKind::as_str, &kind)?,
-                raw: row.bytes("raw")?,
-                gas_limit: row.count("gas_limit")?,
-                fee_max_per_gas: row.parse("fee_max_per_gas")?,
-                priority_fee_max_per_gas: row.parse("priority_fee_max_per_gas")?,
-                native_cost_max: row.parse::<BigUint>("native_cost_max")?,
-                asset_units: row.parse::<BigUint>("asset_units")?,
-            },
-            signed_at: row.time("signed_at")?,
-        })
-    })
-}
-
 pub(super) fn transition<R: Columns>(row: &R) -> Result<TransitionRecord, StoreError> {
     named("withdrawal_transitions", "withdrawal_id", row, |row| {
         Ok(TransitionRecord {
@@ -239,51 +219,6 @@ pub(super) fn answer<R: Columns>(row: &R) -> Result<(String, Answer), StoreError
             body: row.text("answer_body")?,
         };
         Ok((row.text("fingerprint")?, answer))
-    })
-}
-
-pub(super) fn account<R: Columns>(row: &R) -> Result<Account, StoreError> {
-    named("chain_accounts", "address", row, |row| {
-        Ok(Account {
-            chain_id: row.count("chain_id")?,
-            address: row.text("address")?,
-            next_nonce: row.count("next_nonce")?,
-            frozen_reason: row.text_or_null("frozen_reason")?,
-        })
-    })
-}
-
-/// A withdrawal with its closing, and what was signed for it still to come.
-pub(super) fn payment<R: Columns>(row: &R) -> Result<Payment, StoreError> {
-    let closing = named("withdrawal_closings", "id", row, |row| {
-        let Some(reason) = row.text_or_null("closing_reason")? else { return Ok(None) };
-        let (asked_by, asked_at) = (row.text("asked_by")?, row.time("asked_at")?);
-        Ok(Some(Closing { reason, asked_by, asked_at }))
-    })?;
-    Ok(Payment { withdrawal: withdrawal(row)?, transactions: Vec::new(), closing })
-}
-
-pub(super) fn payment_watch<R: Columns>(row: &R) -> Result<PaymentWatch, StoreError> {
-    named("payment_watches", "withdrawal_id", row, |row| {
-        Ok(PaymentWatch {
-            withdrawal: WithdrawalId::from_uuid(row.uuid("withdrawal_id")?),
-            chain_id: row.count("chain_id")?,
-            tx_hash: row.text("tx_hash")?,
-            block_number: row.count("block_number")?,
-            block_hash: row.text("block_hash")?,
-            until_block: row.count("until_block")?,
-        })
-    })
-}
-
-pub(super) fn account_note<R: Columns>(row: &R) -> Result<AccountNote, StoreError> {
-    named("account_changes", "address", row, |row| {
-        Ok(AccountNote {
-            frozen: row.text("kind")? == "frozen",
-            reason: row.text("reason")?,
-            by: row.text("changed_by")?,
-            at: row.time("changed_at")?,
-        })
     })
 }
 

@@ -6,14 +6,15 @@ use async_trait::async_trait;
 
 use super::EvmChain;
 use super::accounts::PayingAccount;
+use super::closing_rules::{ClosingFees, check_closing};
 use super::convert::parse_hash;
 use super::lookups::FeeHistory;
 use super::rpc::RpcError;
-use super::rules::{self, Balances, ClosingFees, Terms};
-use super::signing::SignError;
+use super::rules::{self, Balances, Terms};
+use super::signing::{SignError, refused_by_signer};
 use super::transaction;
 use crate::chain::config::FeeCaps;
-use crate::chain::keys::AccountKey;
+use crate::chain::signer::Signer;
 use crate::domain::{
     NewSignedTransaction, Payment, SigningRefusal, SigningSituation, Timestamp, TransactionKind,
 };
@@ -45,7 +46,8 @@ impl EvmChain {
         let gas_limit = self.closing_gas(account).await?;
         let balances = self.nodes.balances(terms.account, None).await?;
         let caps = &self.config.fees;
-        let rules = Closing { terms, caps, balances, gas_limit, fees, key: &account.key };
+        let rules =
+            Closing { terms, caps, balances, gas_limit, fees, signer: account.signer.as_ref() };
         let request = SignClosing {
             withdrawal: payment.withdrawal.id,
             chain_id: self.chain_id,
@@ -87,7 +89,7 @@ struct Closing<'a> {
     balances: Balances,
     gas_limit: u64,
     fees: FeeHistory,
-    key: &'a AccountKey,
+    signer: &'a dyn Signer,
 }
 
 #[async_trait]
@@ -106,10 +108,8 @@ impl SigningRules for Closing<'_> {
                 .saturating_add(self.fees.priority_fee),
             priority_per_gas: self.fees.priority_fee,
         };
-        let approved =
-            rules::check_closing(&self.terms, self.caps, &self.balances, situation, &proposed)?;
-        transaction::sign(&approved, self.key)
-            .map_err(|fault| SigningRefusal::Unavailable(fault.to_string()))
+        let approved = check_closing(&self.terms, self.caps, &self.balances, situation, &proposed)?;
+        transaction::sign(&approved, self.signer).await.map_err(|fault| refused_by_signer(&fault))
     }
 }
 

@@ -16,7 +16,7 @@ async fn given_up(bench: &Bench) -> (SignedTransaction, SignedTransaction) {
     assert_eq!(bench.pass(0).await.closings, 1);
     let mut signed = bench.store.transactions(payment.withdrawal).await;
     let closing = signed.pop().unwrap();
-    assert_eq!(signed, [payment.clone()]);
+    assert_eq!(signed, std::slice::from_ref(&payment));
     (payment, closing)
 }
 

@@ -181,7 +181,10 @@ fn check_situation(
     Ok(())
 }
 
-fn check_earlier(terms: &Terms<'_>, situation: &SigningSituation) -> Result<(), SigningRefusal> {
+pub(super) fn check_earlier(
+    terms: &Terms<'_>,
+    situation: &SigningSituation,
+) -> Result<(), SigningRefusal> {
     for earlier in &situation.earlier {
         // The store binds the nonce; that it is one for ever is worth looking at twice.
         if earlier.nonce != situation.nonce || earlier.chain_id != terms.chain_id {
@@ -193,64 +196,6 @@ fn check_earlier(terms: &Terms<'_>, situation: &SigningSituation) -> Result<(), 
         }
     }
     Ok(())
-}
-
-/// What the host proposes for a closing transaction: the fees are raised to what a replacement needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct ClosingFees {
-    pub(super) gas_limit: u64,
-    pub(super) per_gas: u128,
-    pub(super) priority_per_gas: u128,
-}
-
-/// The transaction that uses up the nonce of a payment that was given up: nothing, to oneself, with
-/// fees that replace everything that was signed before. The caps hold for it too.
-pub(super) fn check_closing(
-    terms: &Terms<'_>,
-    caps: &FeeCaps,
-    balances: &Balances,
-    situation: &SigningSituation,
-    proposed: &ClosingFees,
-) -> Result<ApprovedTransaction, SigningRefusal> {
-    if situation.earlier.is_empty() {
-        return Err(refused(rule::REPLACEMENT, "nothing was signed yet"));
-    }
-    check_earlier(terms, situation)?;
-    let rise = |old: u128| {
-        let reason = "the fees cannot rise further";
-        replacement_fee_min(old).ok_or_else(|| refused(rule::REPLACEMENT_FEE, reason))
-    };
-    let mut fees = Fees {
-        gas_limit: proposed.gas_limit,
-        per_gas: proposed.per_gas,
-        priority_per_gas: proposed.priority_per_gas,
-    };
-    for earlier in &situation.earlier {
-        fees.per_gas = fees.per_gas.max(rise(earlier.signed.fee_max_per_gas)?);
-        let least = rise(earlier.signed.priority_fee_max_per_gas)?;
-        fees.priority_per_gas = fees.priority_per_gas.max(least);
-    }
-    fees.per_gas = fees.per_gas.max(fees.priority_per_gas);
-    let total = check_caps(caps, situation, &fees)?;
-    if super::convert::biguint(total) + &situation.in_flight_native
-        > super::convert::biguint(balances.native)
-    {
-        let reason = format!("{} wei does not cover {total} for closing", balances.native);
-        return Err(wait(rule::BALANCE_NATIVE, reason));
-    }
-    Ok(ApprovedTransaction {
-        kind: TransactionKind::Closing,
-        chain_id: terms.chain_id,
-        nonce: situation.nonce,
-        to: terms.account,
-        value: U256::ZERO,
-        data: Vec::new(),
-        gas_limit: fees.gas_limit,
-        fee_max_per_gas: fees.per_gas,
-        priority_fee_max_per_gas: fees.priority_per_gas,
-        native_cost_max: total,
-        asset_units: U256::ZERO,
-    })
 }
 
 /// The only call that pays the withdrawal.
@@ -309,10 +254,10 @@ fn check_fields(
     Ok(())
 }
 
-struct Fees {
-    gas_limit: u64,
-    per_gas: u128,
-    priority_per_gas: u128,
+pub(super) struct Fees {
+    pub(super) gas_limit: u64,
+    pub(super) per_gas: u128,
+    pub(super) priority_per_gas: u128,
 }
 
 fn parse_fees(request: &TransactionRequest) -> Result<Fees, SigningRefusal> {
@@ -361,7 +306,7 @@ fn check_replacement(situation: &SigningSituation, fees: &Fees) -> Result<(), Si
 }
 
 /// Answers what the transaction may cost in fees.
-fn check_caps(
+pub(super) fn check_caps(
     caps: &FeeCaps,
     situation: &SigningSituation,
     fees: &Fees,

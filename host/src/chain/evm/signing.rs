@@ -293,7 +293,7 @@ impl SigningRules for Rules<'_> {
 
 /// A signer that is away, or answers what cannot be used, is the operator's to repair: the payment
 /// waits, and uses up none of its attempts.
-fn refused_by_signer(fault: &SigningFault) -> SigningRefusal {
+pub(super) fn refused_by_signer(fault: &SigningFault) -> SigningRefusal {
     let reason = fault.to_string();
     match fault {
         SigningFault::Signer(SignerError::Away { .. }) => rules::wait(rule::SIGNER, reason),

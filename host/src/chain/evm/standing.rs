@@ -3,6 +3,7 @@
 use alloy_primitives::Address;
 
 use super::EvmChain;
+use super::accounts::PayingAccount;
 use super::convert::{parse_address, stored_address};
 use super::rpc::RpcError;
 use crate::store::{AccountChange, AccountNote, StoreError};
@@ -50,7 +51,7 @@ impl EvmChain {
         let known = self.store.0.accounts(self.chain_id).await?;
         let mut addresses: Vec<Address> =
             known.iter().filter_map(|account| parse_address(&account.address)).collect();
-        addresses.extend(self.accounts.iter().map(|account| account.address()));
+        addresses.extend(self.accounts.iter().map(PayingAccount::address));
         addresses.sort_unstable();
         addresses.dedup();
         let mut standing = Vec::with_capacity(addresses.len());

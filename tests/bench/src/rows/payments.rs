@@ -76,7 +76,7 @@ async fn signing_and_passes(bench: &Bench, open: u64, report: &mut Report) -> Fa
     let deadline = Instant::now() + MINED_WITHIN;
     for hours in 1.. {
         patient.chain.confirmation_pass(Utc::now() + chrono::Duration::hours(hours)).await?;
-        if bench.node.transfers()?.len() as u64 >= open {
+        if bench.node.network().transfers()?.len() as u64 >= open {
             break;
         }
         if Instant::now() > deadline {
@@ -143,7 +143,7 @@ impl Bench {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let chain = ChainConfig::default();
         let node = EvmNode::start(&folder.join("chain"), listener, chain, Clock::System)?;
-        node.fund(account.parse()?, "1000000000000000000000000".parse()?)?;
+        node.network().fund(account.parse()?, "1000000000000000000000000".parse()?)?;
         let config = NetworkConfig {
             network: NETWORK.parse()?,
             rpc_urls: vec![node.url().parse()?],
@@ -161,6 +161,7 @@ impl Bench {
                 fee_max_per_day: u128::MAX,
                 gas_limit_max: 21_000,
             },
+            watch_blocks: 0,
             resend_after: Duration::from_secs(60),
             rebroadcast_after: Duration::from_secs(24 * 60 * 60 * 365),
             rpc_timeout: Duration::from_secs(10),
