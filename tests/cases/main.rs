@@ -9,6 +9,7 @@ mod crashes;
 mod deploy;
 mod dev;
 mod faults;
+mod forgeries;
 mod hostile;
 mod limits;
 mod many_at_once;

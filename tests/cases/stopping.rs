@@ -50,6 +50,20 @@ async fn sigterm_under_load_ends_with_zero_leaves_no_lease_behind_and_loses_noth
     assert_holds(&["--config", &config]);
 }
 
+/// It holds keys, so nothing of its memory is left behind, however it ends.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_ends_badly_leaves_no_core_behind() {
+    let _shared = machine::shared().await;
+    let bench = Bench::start().await;
+    let (mut host, _api) = bench.installation.serve().await;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", host.process_id())).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    let numbers = core.split_whitespace().filter(|word| *word == "0").count();
+    assert_eq!(numbers, 2, "neither now nor by raising it: {core}");
+    host.kill().await;
+}
+
 /// What another program sees in the file after the end.
 async fn leases(bench: &Bench) -> i64 {
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(bench.installation.database());

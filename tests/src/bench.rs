@@ -14,7 +14,7 @@ pub struct Bench {
     pub installation: Installation,
     pub partner: Partner,
     pub node: Node,
-    stand_ins: StandIns,
+    pub stand_ins: StandIns,
 }
 
 impl Bench {

@@ -106,6 +106,12 @@ impl Host {
         self.process.wait(STOPPED_WITHIN).await
     }
 
+    /// The process, as the system counts it.
+    #[must_use]
+    pub const fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         self.process.ended().is_none()

@@ -127,6 +127,12 @@ impl Process {
         self.keeper.try_wait().unwrap().map(|status| status.code().unwrap_or(-1))
     }
 
+    /// As the system counts it.
+    #[must_use]
+    pub const fn id(&self) -> u32 {
+        self.pid
+    }
+
     /// # Panics
     /// It ended before.
     pub fn signal(&self, signal: Signal) {

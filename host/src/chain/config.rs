@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::keys::Passphrase;
+use super::signer::{Passphrase, RemoteSignerConfig};
 use crate::domain::Network;
 
 /// One network that the host pays on.
@@ -42,12 +42,15 @@ pub struct NetworkConfig {
     pub rpc_timeout: Duration,
 }
 
-/// An account that pays, and its key.
+/// An account that pays, by what signs for it.
 #[derive(Debug, Clone)]
-pub struct AccountConfig {
-    /// A file in the Web3 Secret Storage format.
-    pub keystore: PathBuf,
-    pub passphrase: Passphrase,
+pub enum AccountConfig {
+    Keystore {
+        /// A file in the Web3 Secret Storage format.
+        path: PathBuf,
+        passphrase: Passphrase,
+    },
+    Remote(RemoteSignerConfig),
 }
 
 /// Which account a new withdrawal is paid from, of those that can pay it now.

@@ -6,7 +6,7 @@
 
 mod config;
 mod evm;
-mod keys;
+mod signer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,10 @@ pub use evm::{
     AccountError, AccountStanding, ChainStanding, ConfirmationPass, EvmChain, PaymentTerms,
     RequestError, RpcError, SignError, TransactionRequest,
 };
-pub use keys::{KeystoreError, Passphrase, create_keystore, keystore_address};
+pub use signer::{
+    ClientFiles, KeystoreError, Passphrase, RemoteSignerConfig, RemoteSignerError, create_keystore,
+    keystore_address,
+};
 
 use crate::domain::Network;
 use crate::store::{ChainStore, StoreError};
@@ -28,6 +31,8 @@ pub enum ChainError {
     Config { network: Network, field: &'static str, reason: String },
     #[error("network {network}: {source}")]
     Keystore { network: Network, source: KeystoreError },
+    #[error("network {network}: {source}")]
+    RemoteSigner { network: Network, source: RemoteSignerError },
     #[error(transparent)]
     Rpc(#[from] RpcError),
     #[error(transparent)]

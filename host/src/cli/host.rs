@@ -131,7 +131,7 @@ impl RunningHost {
             limits,
         });
         let policing = policing(&store, plan.policies)?;
-        let services = services(&store, &chains, policing, plan.broker, secrets);
+        let services = services(&store, &chains, policing, &metrics, plan.broker, secrets);
         let (stop_api, stop_jobs) = (CancellationToken::new(), CancellationToken::new());
         let dispatcher = DispatcherJob {
             store: Arc::clone(&store) as _,
@@ -359,16 +359,19 @@ fn services(
     store: &Arc<dyn Store>,
     chains: &Arc<Chains>,
     policing: Policing,
+    metrics: &Arc<Metrics>,
     broker: Option<Arc<dyn Broker>>,
     secrets: Arc<dyn SecretSource>,
 ) -> Services {
+    let signer = ChainSigner {
+        chains: Arc::clone(chains),
+        store: Arc::clone(store) as _,
+        policing,
+        metrics: Arc::clone(metrics),
+    };
     Services {
         checkpoints: Arc::new(StoreCheckpoints(Arc::clone(store) as _)),
-        signer: Arc::new(ChainSigner {
-            chains: Arc::clone(chains),
-            store: Arc::clone(store) as _,
-            policing,
-        }),
+        signer: Arc::new(signer),
         messaging: Arc::new(BrokerMessaging(broker)),
         secrets,
     }

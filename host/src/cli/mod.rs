@@ -18,6 +18,7 @@ mod host_policing;
 mod import;
 mod keystore;
 mod logging;
+mod memory;
 mod migrate;
 mod output;
 mod plugin;

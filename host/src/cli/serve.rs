@@ -9,6 +9,7 @@ use super::error::CliError;
 use super::host::{HostPlan, RunningHost};
 use super::host_plugins::PluginsPlan;
 use super::logging::start_logging;
+use super::memory::forbid_dumps;
 use super::output::print;
 use super::store_args::store_of;
 use crate::api::{Limits, ReleaseRule};
@@ -25,6 +26,7 @@ const RPC_TIMEOUT: Duration = Duration::from_secs(10);
 pub async fn run(args: ServeArgs) -> Result<(), CliError> {
     let config = Config::load(&args.config)?;
     start_logging(&config.log)?;
+    forbid_dumps();
     let store = store_of(&config, &args.config)?;
     let broker = open_broker(&config.broker);
     let mut networks = Vec::with_capacity(config.networks.len());
@@ -136,8 +138,11 @@ fn chain_network(config: &config::NetworkConfig) -> Result<NetworkConfig, CliErr
 }
 
 fn account(config: &config::AccountConfig) -> AccountConfig {
-    AccountConfig {
-        keystore: config.keystore.clone(),
-        passphrase: Passphrase::new(config.passphrase.reveal().to_owned()),
+    match config {
+        config::AccountConfig::Keystore { path, passphrase } => AccountConfig::Keystore {
+            path: path.clone(),
+            passphrase: Passphrase::new(passphrase.reveal().to_owned()),
+        },
+        config::AccountConfig::Remote(remote) => AccountConfig::Remote(remote.clone()),
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::metrics::Metrics;
 use super::policing::Policing;
 use crate::broker::{self, Broker};
 use crate::chain::{self, Chains, EvmChain, TransactionRequest};
@@ -70,17 +71,28 @@ fn service_error(error: &StoreError) -> ServiceError {
     ServiceError(error.to_string())
 }
 
+/// The rule that is kept here; all others are the chain's.
+mod rule {
+    pub(super) const CONFIGURED: &str = "network.configured";
+}
+
 /// Signatures by the chains' accounts.
 pub struct ChainSigner {
     pub chains: Arc<Chains>,
     pub store: Arc<dyn ChainStore>,
     pub policing: Policing,
+    pub metrics: Arc<Metrics>,
 }
 
 impl ChainSigner {
     fn chain(&self, network: &Network) -> Result<&Arc<EvmChain>, SignError> {
         self.chains.get(network).ok_or_else(|| {
-            SignError::Refused(format!("this host has no network {network} in its configuration"))
+            // The plugin's own word for a network must not name a metric.
+            self.metrics.signing_refused("not configured", rule::CONFIGURED);
+            SignError::Refused(format!(
+                "refused by rule {}: this host has no network {network} in its configuration",
+                rule::CONFIGURED
+            ))
         })
     }
 }
@@ -135,7 +147,16 @@ impl Signer for ChainSigner {
         };
         let (chain, withdrawal) = (self.chain(network)?, withdrawal(work)?);
         let sign = || chain.sign(lease(work), withdrawal, transaction.clone(), request.replace);
-        self.policing.around(withdrawal, sign).await.map_err(|error| sign_error(&error))
+        self.policing.around(withdrawal, sign).await.map_err(|error| {
+            if let Some(rule) = error.rule() {
+                self.metrics.signing_refused(network.as_str(), rule);
+            }
+            sign_error(&error)
+        })
+    }
+
+    fn refused(&self, network: &str, rule: &'static str) {
+        self.metrics.signing_refused(network, rule);
     }
 }
 

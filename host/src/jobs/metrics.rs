@@ -33,6 +33,8 @@ struct Counts {
     wakeups: u64,
     /// What became of copies, by the plugin whose shadow they were for.
     copies: BTreeMap<String, [u64; COPIED.len()]>,
+    /// Requests that were not signed, by network and rule.
+    unsigned: BTreeMap<(String, &'static str), u64>,
 }
 
 const COPIED: [(Copied, &str); 3] =
@@ -182,6 +184,11 @@ impl Metrics {
         copies[copied as usize] += 1;
     }
 
+    /// A rule forbade a signature, for ever or for now.
+    pub(super) fn signing_refused(&self, network: &str, rule: &'static str) {
+        *self.counts().unsigned.entry((network.to_owned(), rule)).or_default() += 1;
+    }
+
     pub(super) fn passed(&self, job: &'static str) {
         self.counts().passes.insert(job, SystemTime::now());
     }
@@ -237,6 +244,7 @@ impl Metrics {
                 line(&mut text, &format!("{metric}{{{labels}}}"), copies[copied as usize]);
             }
         }
+        write_unsigned(&mut text, &counts.unsigned);
         head(&mut text, "tidegate_wakeups_total", "counter", "Lanes woken before their poll.");
         line(&mut text, "tidegate_wakeups_total", counts.wakeups);
         let metric = "tidegate_job_last_success_timestamp_seconds";
@@ -253,6 +261,14 @@ impl Metrics {
 impl Counts {
     fn route(&mut self, event_type: &EventType) -> &mut Route {
         self.routes.entry(event_type.clone()).or_default()
+    }
+}
+
+fn write_unsigned(text: &mut String, unsigned: &BTreeMap<(String, &'static str), u64>) {
+    let metric = "tidegate_signing_refused_total";
+    head(text, metric, "counter", "Requests of plugins that were not signed, by rule.");
+    for ((network, rule), count) in unsigned {
+        line(text, &format!("{metric}{{network=\"{network}\",rule=\"{rule}\"}}"), *count);
     }
 }
 

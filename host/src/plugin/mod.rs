@@ -23,6 +23,7 @@ mod functions;
 mod grants;
 mod limits;
 mod manifest;
+mod notices;
 mod own_time;
 mod receipt;
 mod registry;

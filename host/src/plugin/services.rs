@@ -56,6 +56,9 @@ pub trait Signer: Send + Sync {
         network: &Network,
         request: SignRequest,
     ) -> Result<SignedTransaction, SignError>;
+
+    /// Counts a request that `plugin` refused by itself, before it came here.
+    fn refused(&self, _network: &str, _rule: &'static str) {}
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

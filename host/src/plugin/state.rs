@@ -256,6 +256,7 @@ impl CallFacts {
         let name = if self.way.is_shadow() {
             Cow::Owned(format!("{} (shadow)", manifest.name))
         } else {
+            self.release.outbound.notices.hear(&manifest.name, level, &message);
             Cow::Borrowed(&manifest.name)
         };
         let event = self.on_event.as_ref().map(|(work, _)| work.event.to_string());

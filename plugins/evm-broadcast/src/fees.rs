@@ -2,7 +2,7 @@
 
 use ruint::aliases::U256;
 use serde_json::{Value, json};
-use tidegate_plugin::{Failure, retry};
+use tidegate_plugin::{Failure, retry, signer::SignedTransaction};
 
 use crate::rpc::{Nodes, quantity};
 
@@ -17,6 +17,13 @@ pub(crate) struct Fees {
 }
 
 impl Fees {
+    pub(crate) fn of(signed: &SignedTransaction) -> Option<Self> {
+        Some(Self {
+            max_fee: signed.max_fee_per_gas.parse().ok()?,
+            priority_fee: signed.max_priority_fee_per_gas.parse().ok()?,
+        })
+    }
+
     /// The median of what recent blocks were paid above the base fee, and room for the base fee to
     /// double: six full blocks in a row.
     pub(crate) fn suggested(nodes: &Nodes, priority_fee_min: u64) -> Result<Self, Failure> {

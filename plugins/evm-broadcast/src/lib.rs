@@ -10,19 +10,24 @@ mod answers;
 mod delivery;
 mod fees;
 mod payment;
+mod replacement;
 mod rpc;
 mod settings;
 
 use std::time::Duration;
 
 use answers::Meaning;
-use delivery::{Delivery, node_with_receipt, send};
+use delivery::{Delivery, node_that_shows, node_with_receipt, send};
 use fees::Fees;
 use payment::Payment;
+use replacement::{Job, Overdue};
 use rpc::Nodes;
 use settings::Settings;
 use tidegate_plugin::{
-    Chain, Event, Failure, Handler, Proposal, Receipt, Withdrawal, defer, done, error, info, retry,
+    Chain, Event, Failure, Handler, Proposal, Receipt, Withdrawal, checkpoint, defer, done, error,
+    info,
+    log::notice,
+    retry,
     signer::{self, SignError, SignedTransaction},
 };
 
@@ -38,18 +43,47 @@ impl Handler for EvmBroadcast {
         let settings = Settings::load()?;
         let withdrawal: Withdrawal = event.payload()?;
         let nodes = settings.nodes(&withdrawal.network)?;
-        let signed = match signer::signed()? {
+        let job = Job { settings: &settings, nodes: &nodes, withdrawal: &withdrawal };
+        let (signed, is_first) = match signer::signed()? {
             // An earlier attempt may have sent it, or not: the same bytes settle that.
-            Some(signed) => signed,
-            None => sign(&settings, &nodes, &withdrawal)?,
+            Some(signed) => (signed, false),
+            None => (sign(&job)?, true),
         };
         let delivery = send(&nodes, &signed);
-        if delivery.meaning == Meaning::Bump {
-            let replacement = replace(&settings, &nodes, &withdrawal, &signed, &delivery)?;
-            let delivery = send(&nodes, &replacement);
-            return verdict(&nodes, &replacement, delivery);
+        match delivery.meaning {
+            Meaning::Accepted => match job.overdue(event, &signed) {
+                Overdue::No => verdict(&nodes, &signed, delivery),
+                Overdue::NotYet => Err(defer(WAIT)),
+                Overdue::Yes => {
+                    let replacement = job.raised(&signed, "it has waited for too many blocks")?;
+                    let delivery = send(&nodes, &replacement);
+                    verdict(&nodes, &replacement, delivery)
+                }
+            },
+            Meaning::Bump if is_a_strangers(&signed, is_first, &delivery)? => {
+                Err(needs_a_person(&format!(
+                    "a transaction that was not signed here holds the nonce: {}",
+                    delivery.reason
+                )))
+            }
+            Meaning::Bump => {
+                let replacement = job.raised(&signed, &delivery.reason)?;
+                let delivery = send(&nodes, &replacement);
+                verdict(&nodes, &replacement, delivery)
+            }
+            Meaning::Rebuild => match job.with_more_gas(&signed, &delivery.reason)? {
+                Some(rebuilt) => {
+                    let delivery = send(&nodes, &rebuilt);
+                    verdict(&nodes, &rebuilt, delivery)
+                }
+                None => verdict(&nodes, &signed, delivery),
+            },
+            Meaning::Receipt
+            | Meaning::Resend
+            | Meaning::AfterLower
+            | Meaning::Wait
+            | Meaning::Freeze => verdict(&nodes, &signed, delivery),
         }
-        verdict(&nodes, &signed, delivery)
     }
 }
 
@@ -66,45 +100,39 @@ impl Chain for EvmBroadcast {
     }
 }
 
-fn sign(
-    settings: &Settings,
-    nodes: &Nodes,
-    withdrawal: &Withdrawal,
-) -> Result<SignedTransaction, Failure> {
-    let terms = signer::terms(&withdrawal.network, &withdrawal.asset)?;
-    let payment = Payment::new(withdrawal, terms)?;
-    let fees = Fees::suggested(nodes, settings.priority_fee_min_wei)?;
-    let gas_limit = payment.gas_limit(nodes, settings.gas_margin_percent)?;
-    Ok(signer::sign(&payment.transaction(gas_limit, fees))?)
+/// What is signed first for a withdrawal.
+fn sign(job: &Job<'_>) -> Result<SignedTransaction, Failure> {
+    let terms = signer::terms(&job.withdrawal.network, &job.withdrawal.asset)?;
+    let payment = Payment::new(job.withdrawal, terms)?;
+    let fees = Fees::suggested(job.nodes, job.settings.priority_fee_min_wei)?;
+    let gas_limit = payment.gas_limit(job.nodes, job.settings.gas_margin_percent)?;
+    let signed = signer::sign(&payment.transaction(gas_limit, fees));
+    signed.map_err(|error| match error {
+        SignError::Wait(reason) => job.not_now(&reason),
+        SignError::Denied(_) | SignError::Refused(_) | SignError::Unavailable(_) => error.into(),
+    })
 }
 
-/// Another transaction at the same nonce, with both fees raised.
-fn replace(
-    settings: &Settings,
-    nodes: &Nodes,
-    withdrawal: &Withdrawal,
-    old: &SignedTransaction,
+/// A nonce for which nothing was signed before, and that a node's pool has already, was used by
+/// someone else who has the key. The event remembers it, for an attempt later it looks like ours.
+fn is_a_strangers(
+    signed: &SignedTransaction,
+    is_first: bool,
     delivery: &Delivery,
-) -> Result<SignedTransaction, Failure> {
-    let terms = signer::terms(&withdrawal.network, &withdrawal.asset)?;
-    let payment = Payment::new(withdrawal, terms)?;
-    let fees = fees_of(old)
-        .and_then(|old| old.raised(Fees::suggested(nodes, settings.priority_fee_min_wei).ok()))
-        .ok_or_else(|| retry("the fees of what was signed cannot be raised"))?;
-    info!("raising the fees of {} to {}: {}", old.hash, fees.max_fee, delivery.reason);
-    signer::sign_replacement(&payment.transaction(old.gas_limit, fees)).map_err(|error| match error
-    {
-        // What was signed before may still be mined, so this is no end.
-        SignError::Refused(_) | SignError::Denied(_) => retry(error.to_string()),
-        SignError::Wait(_) | SignError::Unavailable(_) => error.into(),
-    })
+) -> Result<bool, Failure> {
+    let words = delivery.reason.to_lowercase();
+    let holds_nonce = words.contains("replace") || words.contains("ownnoncealreadyused");
+    if is_first && holds_nonce {
+        checkpoint::save(&signed.hash)?;
+        return Ok(true);
+    }
+    Ok(holds_nonce && checkpoint::load::<String>()?.is_some_and(|first| first == signed.hash))
 }
 
-fn fees_of(signed: &SignedTransaction) -> Option<Fees> {
-    Some(Fees {
-        max_fee: signed.max_fee_per_gas.parse().ok()?,
-        priority_fee: signed.max_priority_fee_per_gas.parse().ok()?,
-    })
+fn needs_a_person(what: &str) -> Failure {
+    error!("the account or the configuration needs a person: {what}");
+    notice("needs-person", what);
+    retry(format!("the account or the configuration needs a person: {what}"))
 }
 
 fn verdict(
@@ -112,9 +140,17 @@ fn verdict(
     signed: &SignedTransaction,
     delivery: Delivery,
 ) -> Result<Receipt, Failure> {
-    let Delivery { meaning, node, reason } = delivery;
+    let Delivery { meaning, node, reason, by_hash } = delivery;
     match meaning {
-        Meaning::Accepted => Ok(broadcasted(signed, &node)),
+        Meaning::Accepted if by_hash => Ok(broadcasted(signed, &node)),
+        // A node may know bytes that it has evicted since.
+        Meaning::Accepted => match node_that_shows(nodes, &signed.hash) {
+            Some(_) => Ok(broadcasted(signed, &node)),
+            None => {
+                info!("{} is known, but no node shows it: {reason}", signed.hash);
+                Err(defer(WAIT))
+            }
+        },
         Meaning::Receipt => match node_with_receipt(nodes, &signed.hash) {
             Some(node) => Ok(broadcasted(signed, &node)),
             None => {
@@ -122,16 +158,16 @@ fn verdict(
             }
         },
         Meaning::Resend => Err(retry(format!("no node has taken it yet: {reason}"))),
-        Meaning::Wait => {
+        Meaning::AfterLower | Meaning::Wait => {
             info!("waiting to send {}: {reason}", signed.hash);
             Err(defer(WAIT))
         }
         Meaning::Bump => Err(retry(format!("the fees are still too low: {reason}"))),
-        Meaning::Rebuild => Err(retry(format!("no node can take these bytes: {reason}"))),
-        Meaning::Freeze => {
-            error!("the account or the configuration needs a person: {reason}");
-            Err(retry(format!("the account or the configuration needs a person: {reason}")))
+        Meaning::Rebuild => {
+            notice("cannot-be-valid", &format!("no node can take {}: {reason}", signed.hash));
+            Err(retry(format!("no node can take these bytes: {reason}")))
         }
+        Meaning::Freeze => Err(needs_a_person(&reason)),
     }
 }
 

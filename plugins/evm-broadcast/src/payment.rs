@@ -24,7 +24,7 @@ const PLAIN_TRANSFER_GAS: u64 = 21_000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Payment {
     chain_id: u64,
-    account: String,
+    pub(crate) account: String,
     to: String,
     value: U256,
     data: Vec<u8>,
@@ -58,7 +58,7 @@ impl Payment {
         }]);
         let answer = nodes.ask("eth_estimateGas", &call).map_err(|text| {
             // An account without funds is no fault of the event's.
-            if meaning_of(&text) == Meaning::Wait {
+            if meaning_of(&text) == Some(Meaning::Wait) {
                 info!("waiting: {text}");
                 defer(WAIT)
             } else {

@@ -75,6 +75,7 @@ fn answer(script: &mut BTreeMap<String, Vec<Reply>>, request: &SentRequest) -> R
         // Only the signer's fake knows the hash, and it cannot be asked from in here.
         "eth_sendRawTransaction" => refusal("already known"),
         "eth_getTransactionReceipt" => result(Value::Null),
+        "eth_getTransactionByHash" => result(json!({ "hash": call["params"][0] })),
         other => panic!("the node was asked {other}"),
     }
 }
@@ -343,11 +344,186 @@ fn a_replacement_that_is_not_signed_is_never_the_end() {
 }
 
 #[test]
+fn bytes_that_are_known_but_shown_by_no_node_are_sent_again() {
+    let (host, nodes) = setup(&[NODE_A, NODE_B]);
+    host.signed(earlier());
+    nodes.say("eth_getTransactionByHash", result(Value::Null));
+    assert_eq!(handle(), Err(defer(WAIT)));
+    assert_eq!(calls(&host, "eth_getTransactionByHash").len(), 2);
+    assert!(host.sign_requests().is_empty());
+}
+
+#[test]
+fn new_words_are_told_to_the_operator_and_answered_with_the_same_bytes() {
+    let (host, nodes) = setup(&[NODE_A]);
+    host.signed(earlier());
+    nodes.say("eth_sendRawTransaction", refusal("the moon is full"));
+    retried(handle());
+    let notice = (
+        Level::Warn,
+        "notice unknown-answer: http://node-a.example refused a transaction in new words: \
+         the moon is full"
+            .to_owned(),
+    );
+    assert!(host.lines().contains(&notice), "{:?}", host.lines());
+    assert_eq!(sent(&host), ["0x02ab"]);
+    // What the table knows is no news.
+    nodes.0.borrow_mut().insert("eth_sendRawTransaction".into(), vec![refusal("rate limit")]);
+    let before = host.lines().len();
+    retried(handle());
+    assert!(host.lines()[before..].iter().all(|(_, line)| !line.starts_with("notice")));
+}
+
+#[test]
+fn of_several_answers_the_one_that_knows_most_decides() {
+    for (first, second, decided) in [
+        ("txpool is full", "already known", "accepted"),
+        ("nonce too low", "already known", "accepted"),
+        ("insufficient funds", "nonce too low", "no node shows a receipt"),
+        ("nonce too high", "invalid sender", "needs a person"),
+        ("the moon is full", "txpool is full", "deferred"),
+    ] {
+        for texts in [[first, second], [second, first]] {
+            let (host, nodes) = setup(&[NODE_A, NODE_B]);
+            host.signed(earlier());
+            for text in texts {
+                nodes.say("eth_sendRawTransaction", refusal(text));
+            }
+            let said = match handle() {
+                Ok(_) => "accepted".to_owned(),
+                Err(Failure::Retry { reason, .. }) => reason,
+                Err(other) => {
+                    assert_eq!(other, defer(WAIT));
+                    "deferred".to_owned()
+                }
+            };
+            assert!(said.contains(decided), "{texts:?}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_nonce_above_a_gap_costs_no_attempt() {
+    let (host, nodes) = setup(&[NODE_A]);
+    host.signed(earlier());
+    nodes.say("eth_sendRawTransaction", refusal("nonce too high: address 0x1, tx: 7 state: 5"));
+    assert_eq!(handle(), Err(defer(WAIT)));
+    assert!(host.sign_requests().is_empty());
+}
+
+#[test]
+fn a_nonce_that_was_never_used_here_and_is_held_is_a_strangers() {
+    let (host, nodes) = setup(&[NODE_A]);
+    nodes.say("eth_sendRawTransaction", refusal("replacement transaction underpriced"));
+    for _ in 0..2 {
+        assert!(retried(handle()).contains("not signed here"));
+    }
+    assert_eq!(host.sign_requests().len(), 1, "nothing was bid against it");
+    assert!(host.lines().iter().any(|(_, line)| line.starts_with("notice needs-person")));
+}
+
+/// What the host writes when a payment was not mined in time.
+fn again() -> Event {
+    let mut event = event("ETH", "1.5");
+    let mut payload: Value = event.payload().unwrap();
+    payload["status"] = json!("BROADCASTED");
+    event.raw_payload = payload.to_string();
+    event.created_at_ms = 1_000_000;
+    event
+}
+
+/// A payment with nonce 7 that waits; the account's next nonce, and when the fifth block below the
+/// head came, in seconds.
+fn waits(next_nonce: &str, time_s: u64) -> (FakeHost, Nodes) {
+    let (host, nodes) = setup(&[NODE_A]);
+    host.signed(earlier());
+    nodes
+        .say("eth_feeHistory", result(json!({ "baseFeePerGas": ["0x1"], "reward": [] })))
+        .say("eth_getTransactionCount", result(json!(next_nonce)))
+        .say("eth_blockNumber", result(json!("0x64")))
+        .say("eth_getBlockByNumber", result(json!({ "timestamp": format!("{time_s:#x}") })));
+    (host, nodes)
+}
+
+#[test]
+fn fees_are_raised_after_so_many_blocks() {
+    let (host, _) = waits("0x7", 999);
+    assert_eq!(EvmBroadcast::handle(&again()), Err(defer(WAIT)), "not yet");
+    assert!(host.sign_requests().is_empty());
+    assert_eq!(calls(&host, "eth_getBlockByNumber")[0].json::<Value>()["params"][0], "0x5f");
+
+    let (host, _) = waits("0x7", 1_000);
+    let receipt = EvmBroadcast::handle(&again()).unwrap();
+    let transaction = &host.sign_requests()[0].transaction;
+    // The least priority fee is more than an eighth above the old one.
+    assert_eq!(transaction.max_priority_fee_per_gas, "1000000");
+    assert!(receipt.detail.unwrap().contains(&host.last_signed().unwrap().hash));
+}
+
+#[test]
+fn nothing_is_raised_that_is_not_next_or_mined_or_new() {
+    let (host, _) = waits("0x5", 1_000);
+    assert!(EvmBroadcast::handle(&again()).is_ok(), "lower nonces come first");
+    assert!(host.sign_requests().is_empty());
+
+    let (host, nodes) = waits("0x7", 1_000);
+    let mined = result(json!({ "transactionHash": earlier().hash }));
+    nodes.say("eth_getTransactionReceipt", mined);
+    assert!(EvmBroadcast::handle(&again()).is_ok());
+    assert!(host.sign_requests().is_empty());
+
+    let (host, _) = waits("0x7", 1_000);
+    assert!(handle().is_ok(), "the host did not ask for it again");
+    assert!(host.sign_requests().is_empty());
+
+    for settings in
+        [json!({ "bump_after_blocks": 0 }), json!({ "profiles": { NETWORK: "no_pool" } })]
+    {
+        let (host, _) = waits("0x7", 1_000);
+        let mut all = json!({ "rpc_urls": { NETWORK: [NODE_A] } });
+        all.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
+        host.settings(all);
+        assert!(EvmBroadcast::handle(&again()).is_ok());
+        assert!(host.sign_requests().is_empty());
+    }
+}
+
+#[test]
+fn at_the_cap_the_operator_hears_of_it_if_that_is_wanted() {
+    for (setting, told) in [("wait", false), ("tell", true)] {
+        let (host, nodes) = setup(&[NODE_A]);
+        host.settings(json!({ "rpc_urls": { NETWORK: [NODE_A] }, "at_fee_cap": setting }));
+        host.signed(earlier())
+            .fail_sign(SignError::Wait("not now (fee-cap.per-gas): 9 is above 8".into()));
+        nodes.say("eth_sendRawTransaction", refusal("transaction underpriced"));
+        assert_eq!(handle(), Err(defer(WAIT)));
+        let heard = host.lines().iter().any(|(_, line)| line.starts_with("notice fee-cap: "));
+        assert_eq!(heard, told);
+    }
+}
+
+#[test]
+fn too_little_gas_is_repaired_at_the_same_nonce() {
+    let (host, nodes) = setup(&[NODE_A]);
+    host.signed(earlier());
+    nodes
+        .say("eth_sendRawTransaction", refusal("intrinsic gas too low"))
+        .say("eth_sendRawTransaction", refusal("already known"))
+        .say("eth_estimateGas", result(json!("0x186a0")));
+    let receipt = handle().unwrap();
+    let request = &host.sign_requests()[0];
+    assert!(request.replacement);
+    assert_eq!(request.transaction.gas_limit, 120_000, "the estimate and a fifth");
+    assert!(receipt.detail.unwrap().contains(&host.last_signed().unwrap().hash));
+}
+
+#[test]
 fn what_can_never_be_valid_is_retried_with_the_nodes_words() {
     let (host, nodes) = setup(&[NODE_A]);
     host.signed(earlier());
     nodes.say("eth_sendRawTransaction", refusal("intrinsic gas too low"));
     assert!(retried(handle()).contains("intrinsic gas too low"));
+    assert!(host.lines().iter().any(|(_, line)| line.starts_with("notice cannot-be-valid")));
 }
 
 #[test]

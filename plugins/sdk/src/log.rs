@@ -43,6 +43,18 @@ pub fn error(message: &str) {
     write(Level::Error, message);
 }
 
+/// Tells the operator something that should not be lost among other lines: it is a line of level
+/// [`Level::Warn`], and the host counts it in `tidegate_plugin_notices_total{plugin,reason}`, for
+/// an alert. `reason` is a word of at most 32 lower-case letters, digits and hyphens; another one
+/// is counted as `other`.
+///
+/// ```
+/// tidegate_plugin::log::notice("unknown-answer", "the partner said something new");
+/// ```
+pub fn notice(reason: &str, message: &str) {
+    write(Level::Warn, &format!("notice {reason}: {message}"));
+}
+
 /// Writes a line for whoever looks for a fault.
 #[macro_export]
 macro_rules! debug {

@@ -10,13 +10,14 @@ use alloy_primitives::{Address, B256, keccak256};
 use tokio::sync::OnceCell;
 
 use super::convert::stored_address;
+use crate::chain::ChainError;
 use crate::chain::config::{AccountConfig, Spread};
-use crate::chain::keys::{AccountKey, KeystoreError};
-use crate::domain::WithdrawalId;
+use crate::chain::signer::{AccountKey, RemoteSigner, Signer};
+use crate::domain::{Network, WithdrawalId};
 
 #[derive(Debug)]
 pub(super) struct PayingAccount {
-    pub(super) key: AccountKey,
+    pub(super) signer: Box<dyn Signer>,
     /// Set once the account was registered and its nonce compared with the chain's.
     pub(super) checked: OnceCell<()>,
     /// How many of its transactions are mined, as far as this host has heard. It lags, and then an
@@ -26,7 +27,7 @@ pub(super) struct PayingAccount {
 
 impl PayingAccount {
     pub(super) fn address(&self) -> Address {
-        self.key.address()
+        self.signer.address()
     }
 
     /// As the store has it: `0x` and lower-case hexadecimal.
@@ -51,18 +52,19 @@ pub(super) struct Accounts {
 }
 
 impl Accounts {
-    /// Decrypts the keys.
+    /// Decrypts the keys. No remote signer is asked yet.
     ///
     /// # Errors
-    /// Names the file.
+    /// Names the file, or the key of the configuration.
     pub(super) async fn load(
+        network: &Network,
         configs: &[AccountConfig],
         spread: Spread,
-    ) -> Result<Self, KeystoreError> {
+    ) -> Result<Self, ChainError> {
         let mut all = Vec::with_capacity(configs.len());
         for config in configs {
-            let key = AccountKey::load(&config.keystore, &config.passphrase).await?;
-            all.push(PayingAccount { key, checked: OnceCell::new(), mined: AtomicU64::new(0) });
+            let signer = open_signer(network, config).await?;
+            all.push(PayingAccount { signer, checked: OnceCell::new(), mined: AtomicU64::new(0) });
         }
         Ok(Self { all, spread })
     }
@@ -93,6 +95,24 @@ impl Accounts {
     }
 }
 
+async fn open_signer(
+    network: &Network,
+    config: &AccountConfig,
+) -> Result<Box<dyn Signer>, ChainError> {
+    let network = network.clone();
+    Ok(match config {
+        AccountConfig::Keystore { path, passphrase } => Box::new(
+            AccountKey::load(path, passphrase)
+                .await
+                .map_err(|source| ChainError::Keystore { network, source })?,
+        ),
+        AccountConfig::Remote(remote) => Box::new(
+            RemoteSigner::open(remote)
+                .map_err(|source| ChainError::RemoteSigner { network, source })?,
+        ),
+    })
+}
+
 /// Rendezvous hashing (Thaler and Ravishankar, 1998): an account that is added takes an even share
 /// from all others and moves nothing between them.
 fn weight(withdrawal: WithdrawalId, account: &PayingAccount) -> B256 {
@@ -108,7 +128,7 @@ mod tests {
 
     fn accounts(spread: Spread, count: u8) -> Accounts {
         let all = (1..=count).map(|byte| PayingAccount {
-            key: AccountKey::for_tests(byte),
+            signer: Box::new(AccountKey::for_tests(byte)),
             checked: OnceCell::new(),
             mined: AtomicU64::new(0),
         });

@@ -101,6 +101,10 @@ impl Health {
 
     /// `jitter` is between 0 and 1: hosts that lost a node together do not come back together.
     pub(super) fn failed(&mut self, cause: String, now: Instant, jitter: f64) -> Change {
+        // Calls that were on their way together fail together: that is one failure.
+        if matches!(self.state, State::Away { .. }) {
+            return Change::None;
+        }
         self.failures = self.failures.saturating_add(1);
         let full = PAUSE_MIN.saturating_mul(1 << (self.failures - 1).min(10)).min(PAUSE_MAX);
         let fault = Fault::Transport { cause };
@@ -191,6 +195,9 @@ mod tests {
         let start = Instant::now();
         let mut health = Health::new();
         assert_eq!(health.failed("gone".into(), start, 1.0), Change::WentAway);
+        for _ in 0..9 {
+            health.failed("gone".into(), start, 1.0);
+        }
         let later = start + ms(100);
         assert_eq!(health.permit(later), Permit::Probe);
         assert!(away(&health.permit(later)), "one at a time");

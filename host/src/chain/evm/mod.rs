@@ -31,6 +31,8 @@ mod anvil_test;
 mod fake_node;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+pub(in crate::chain) use transaction::tests::sign_for_tests;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -133,9 +135,7 @@ impl EvmChain {
         let nodes = Nodes::new(panel, config.finality, config.depth);
         let heads = Heads::new(config.ws_urls.clone(), chain_id)
             .map_err(|reason| fault("ws_urls", &reason))?;
-        let accounts = Accounts::load(&config.accounts, config.spread)
-            .await
-            .map_err(|source| ChainError::Keystore { network: config.network.clone(), source })?;
+        let accounts = Accounts::load(&config.network, &config.accounts, config.spread).await?;
         if let Some(address) = accounts.twice() {
             return Err(fault("accounts", &format!("{address} is configured twice")));
         }

@@ -167,16 +167,19 @@ impl Nodes {
         final_up_to: Option<u64>,
     ) -> Result<Vec<UsedNonces>, RpcError> {
         let mut used = Vec::with_capacity(accounts.len());
-        // Two calls an account. Without a final height the second asks what the first does.
+        // Two calls an account at most.
         for accounts in accounts.chunks(BATCH_MAX / 2) {
-            let at_final = final_up_to.map_or(BlockTag::Latest, BlockTag::Number);
-            let calls = accounts.iter().flat_map(|account| {
-                [BlockTag::Latest, at_final].map(|block| Call {
-                    method: "eth_getTransactionCount",
-                    params: json!([account_text(*account), block.text()]),
-                })
-            });
-            let (said, failures) = self.panel.ask_all(calls.collect(), decode_counts).await;
+            let mut calls = Vec::with_capacity(2 * accounts.len());
+            for account in accounts {
+                for block in [Some(BlockTag::Latest), final_up_to.map(BlockTag::Number)] {
+                    calls.extend(block.map(|block| Call {
+                        method: "eth_getTransactionCount",
+                        params: json!([account_text(*account), block.text()]),
+                    }));
+                }
+            }
+            let decode = if final_up_to.is_some() { decode_counts } else { decode_latest };
+            let (said, failures) = self.panel.ask_all(calls, decode).await;
             if said.len() < self.panel.quorum().needed() {
                 return Err(self.panel.too_few("the accounts' nonces", said.len(), failures));
             }
@@ -258,6 +261,15 @@ fn decode_tip(
     endpoint.saw_head(head);
     let tagged = tagged.map(|answer| block(endpoint, answer)).transpose()?.flatten();
     Ok((head, tagged.map(|(number, _)| number)))
+}
+
+/// Of each account the nonce in the newest block.
+fn decode_latest(
+    endpoint: &Endpoint,
+    answers: Vec<Answer>,
+) -> Result<Vec<(u64, Option<u64>)>, RpcError> {
+    let count = |answer| Ok((number(endpoint, answer, "eth_getTransactionCount")?, None));
+    answers.into_iter().map(count).collect()
 }
 
 /// Of each account the nonce in the newest block, and at the final height where the node knows it.

@@ -40,6 +40,8 @@ pub(super) mod rule {
     pub(in crate::chain) const BALANCE_ASSET: &str = "balance.asset";
     pub(in crate::chain) const EVENT: &str = "event.live";
     pub(in crate::chain) const NODE_CHAIN: &str = "node.chain-id";
+    pub(in crate::chain) const SIGNER: &str = "signer.away";
+    pub(in crate::chain) const SIGNATURE: &str = "signer.answer";
     pub(in crate::chain) const NODE_RATE_LIMIT: &str = "node.rate-limit";
 }
 
@@ -49,6 +51,7 @@ pub(super) fn is_of_the_account(rule: &str) -> bool {
         rule,
         rule::FROZEN
             | rule::STRANGER
+            | rule::SIGNER
             | rule::IN_FLIGHT
             | rule::BALANCE_NATIVE
             | rule::BALANCE_ASSET

@@ -7,9 +7,9 @@ use super::EvmChain;
 use super::accounts::PayingAccount;
 use super::rpc::RpcError;
 use super::rules::{self, Balances, Terms, TransactionRequest, rule};
-use super::transaction;
+use super::transaction::{self, SigningFault};
 use crate::chain::config::FeeCaps;
-use crate::chain::keys::AccountKey;
+use crate::chain::signer::{Signer, SignerError};
 use crate::domain::{
     NewSignedTransaction, SignedTransaction, SigningRefusal, SigningSituation, WithdrawalId,
 };
@@ -30,6 +30,17 @@ pub enum SignError {
     /// The store could not be used. What was signed is kept.
     #[error("unavailable: {0}")]
     StoreAway(String),
+}
+
+impl SignError {
+    /// The rule that forbade the request, if one did.
+    #[must_use]
+    pub fn rule(&self) -> Option<&'static str> {
+        match self {
+            Self::Refused { rule, .. } | Self::Wait { rule, .. } => Some(rule),
+            Self::Unavailable(_) | Self::StoreAway(_) => None,
+        }
+    }
 }
 
 impl From<StoreError> for SignError {
@@ -174,7 +185,7 @@ impl EvmChain {
             balances,
             request: &ask.request,
             replace: ask.replace,
-            key: &account.key,
+            signer: account.signer.as_ref(),
         };
         let sign = SignPayment {
             lease: ask.lease,
@@ -262,7 +273,7 @@ struct Rules<'a> {
     balances: Option<Balances>,
     request: &'a TransactionRequest,
     replace: bool,
-    key: &'a AccountKey,
+    signer: &'a dyn Signer,
 }
 
 #[async_trait]
@@ -276,8 +287,24 @@ impl SigningRules for Rules<'_> {
         };
         let approved =
             rules::check(&self.terms, self.caps, balances, situation, self.request, self.replace)?;
-        transaction::sign(&approved, self.key)
-            .map_err(|fault| SigningRefusal::Unavailable(fault.to_string()))
+        transaction::sign(&approved, self.signer).await.map_err(|fault| refused_by_signer(&fault))
+    }
+}
+
+/// A signer that is away, or answers what cannot be used, is the operator's to repair: the payment
+/// waits, and uses up none of its attempts.
+fn refused_by_signer(fault: &SigningFault) -> SigningRefusal {
+    let reason = fault.to_string();
+    match fault {
+        SigningFault::Signer(SignerError::Away { .. }) => rules::wait(rule::SIGNER, reason),
+        SigningFault::Signer(SignerError::NoSignature) => SigningRefusal::Unavailable(reason),
+        SigningFault::Signer(SignerError::Refused { .. } | SignerError::Unreadable { .. })
+        | SigningFault::NoAccount
+        | SigningFault::OtherAccount
+        | SigningFault::NotCanonical => {
+            tracing::error!(reason, "a signer's answer is not used");
+            rules::wait(rule::SIGNATURE, reason)
+        }
     }
 }
 

@@ -234,7 +234,7 @@ async fn terms_and_requests_are_judged_without_asking_anyone() {
 
 #[tokio::test]
 async fn a_wrong_configuration_names_its_field() {
-    use crate::chain::{Asset, ChainError, Chains, NetworkConfig};
+    use crate::chain::{AccountConfig, Asset, ChainError, Chains, NetworkConfig};
     let folder = tempfile::tempdir().unwrap();
     let good = config(folder.path(), "eip155:1", &["http://127.0.0.1:1".into()], CONTRACT);
     let token = |contract: &str| Asset::Erc20 { contract: contract.into(), decimals: 6 };
@@ -247,6 +247,7 @@ async fn a_wrong_configuration_names_its_field() {
                 Ok(_) => "open",
                 Err(ChainError::Config { field, .. }) => field,
                 Err(ChainError::Keystore { .. }) => "keystore",
+                Err(ChainError::RemoteSigner { .. }) => "remote_signer",
                 Err(ChainError::Rpc(_) | ChainError::Store(_)) => "other",
             }
         }
@@ -272,7 +273,20 @@ async fn a_wrong_configuration_names_its_field() {
         let edit = |c: &mut NetworkConfig| drop(c.assets.insert("T".into(), token(contract)));
         assert_eq!(field(&edit).await, "assets", "{contract}");
     }
-    assert_eq!(field(&|c| c.accounts[0].keystore = folder.path().join("no")).await, "keystore");
+    let lost = AccountConfig::Keystore {
+        path: folder.path().join("no"),
+        passphrase: crate::chain::Passphrase::new("test".into()),
+    };
+    assert_eq!(field(&|c| c.accounts[0] = lost.clone()).await, "keystore");
+    let remote = crate::chain::RemoteSignerConfig {
+        url: "http://signer.example".parse().unwrap(),
+        public_key: "0x02".into(),
+        ca_file: None,
+        client: None,
+        timeout: std::time::Duration::from_secs(1),
+    };
+    let remote = AccountConfig::Remote(remote);
+    assert_eq!(field(&|c| c.accounts[0] = remote.clone()).await, "remote_signer");
     let twice = Chains::open(vec![good.clone(), good], Arc::new(FakeStore::default())).await;
     assert!(matches!(twice, Err(ChainError::Config { field: "network", .. })));
 }

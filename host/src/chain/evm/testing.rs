@@ -99,7 +99,7 @@ pub(super) fn config(
             ("ETH".into(), Asset::Native { decimals: 18 }),
             ("USDT".into(), usdt),
         ]),
-        accounts: vec![AccountConfig { keystore, passphrase }],
+        accounts: vec![AccountConfig::Keystore { path: keystore, passphrase }],
         spread: Spread::Even,
         in_flight_max: 1_000,
         fees: FeeCaps {

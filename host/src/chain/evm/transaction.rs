@@ -6,7 +6,7 @@ use alloy_primitives::{Address, Bytes, TxKind, U256, keccak256};
 use alloy_sol_types::{SolCall as _, sol};
 
 use super::convert::biguint;
-use crate::chain::keys::AccountKey;
+use crate::chain::signer::{SIGN_MAX, Signer, SignerError};
 use crate::domain::{NewSignedTransaction, TransactionKind};
 
 sol! {
@@ -47,8 +47,10 @@ pub(super) struct ApprovedTransaction {
 /// The signature is not what it must be; nothing of it is used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SigningFault {
-    #[error("the key did not sign")]
-    NoSignature,
+    #[error(transparent)]
+    Signer(#[from] SignerError),
+    #[error("the signature is of no account")]
+    NoAccount,
     #[error("the signature is of another account")]
     OtherAccount,
     #[error("the signature is not in its canonical form")]
@@ -58,9 +60,9 @@ pub(super) enum SigningFault {
 /// Signs, and checks what came back before anyone may use it: a signature that recovers to another
 /// account would move somebody else's nonce, and a hash that is not of these bytes would let a
 /// payment be looked for under a name that it does not have.
-pub(super) fn sign(
+pub(super) async fn sign(
     approved: &ApprovedTransaction,
-    key: &AccountKey,
+    signer: &dyn Signer,
 ) -> Result<NewSignedTransaction, SigningFault> {
     let transaction = TxEip1559 {
         chain_id: approved.chain_id,
@@ -73,14 +75,18 @@ pub(super) fn sign(
         access_list: alloy_eips::eip2930::AccessList::default(),
         input: Bytes::from(approved.data.clone()),
     };
+    let unsigned = transaction.encoded_for_signing();
     let signature =
-        key.sign(transaction.signature_hash()).map_err(|_| SigningFault::NoSignature)?;
+        tokio::time::timeout(SIGN_MAX, signer.sign(&unsigned)).await.map_err(|_| {
+            let signer = format!("{signer:?}");
+            SignerError::Away { signer, cause: "it did not answer in time".into() }
+        })??;
     if signature.normalize_s().is_some() {
         return Err(SigningFault::NotCanonical);
     }
     let signed: Signed<TxEip1559> = transaction.into_signed(signature);
-    let recovered = signed.recover_signer().map_err(|_| SigningFault::NoSignature)?;
-    if recovered != key.address() {
+    let recovered = signed.recover_signer().map_err(|_| SigningFault::NoAccount)?;
+    if recovered != signer.address() {
         return Err(SigningFault::OtherAccount);
     }
     let raw = signed.encoded_2718();
@@ -98,12 +104,13 @@ pub(super) fn sign(
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::chain) mod tests {
     use alloy_eips::eip2718::Decodable2718 as _;
     use alloy_primitives::{address, hex};
     use alloy_sol_types::SolEvent as _;
 
     use super::*;
+    use crate::chain::signer::AccountKey;
 
     #[test]
     fn the_calls_are_those_of_the_standard() {
@@ -119,10 +126,8 @@ mod tests {
         assert_eq!(transfer_call(owner, U256::from(0x102)), expected);
     }
 
-    #[test]
-    fn what_is_signed_decodes_to_the_same_fields_account_and_hash() {
-        let key = AccountKey::for_tests(1);
-        let approved = ApprovedTransaction {
+    fn approved() -> ApprovedTransaction {
+        ApprovedTransaction {
             kind: TransactionKind::Payment,
             chain_id: 31_337,
             nonce: 7,
@@ -134,14 +139,29 @@ mod tests {
             priority_fee_max_per_gas: 2,
             native_cost_max: U256::from(1_500_005),
             asset_units: U256::from(5),
-        };
-        let signed = sign(&approved, &key).unwrap();
+        }
+    }
+
+    /// What a remote signer answers, through the check of what comes back.
+    pub(in crate::chain) async fn sign_for_tests(signer: &dyn Signer) -> Result<(), String> {
+        sign(&approved(), signer).await.map(|_| ()).map_err(|fault| fault.to_string())
+    }
+
+    #[tokio::test]
+    async fn what_is_signed_decodes_to_the_same_fields_account_and_hash() {
+        let key = AccountKey::for_tests(1);
+        let approved = approved();
+        let signed = sign(&approved, &key).await.unwrap();
         let decoded = Signed::<TxEip1559>::decode_2718(&mut signed.raw.as_slice()).unwrap();
         assert_eq!(decoded.recover_signer().unwrap(), key.address());
         assert_eq!(format!("{:#x}", decoded.hash()), signed.hash);
         let fields = decoded.tx();
         assert_eq!((fields.chain_id, fields.nonce, fields.value), (31_337, 7, U256::from(5)));
         assert_eq!((fields.to, &fields.input[..]), (approved.to.into(), &[1, 2, 3][..]));
-        assert_eq!(sign(&approved, &key).unwrap(), signed, "the same bytes each time (RFC 6979)");
+        assert_eq!(
+            sign(&approved, &key).await.unwrap(),
+            signed,
+            "the same bytes each time (RFC 6979)"
+        );
     }
 }

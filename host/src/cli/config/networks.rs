@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::chain::{Finality, Spread};
+use crate::chain::{ClientFiles, Finality, RemoteSignerConfig, Spread};
 use crate::domain::{BigUint, Network};
 
 use super::reader::Section;
@@ -45,11 +45,15 @@ pub struct NetworkConfig {
     pub assets: BTreeMap<String, AssetConfig>,
 }
 
+/// An account that pays, by what signs for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AccountConfig {
-    /// A file in the Web3 Secret Storage format.
-    pub keystore: PathBuf,
-    pub passphrase: Redacted,
+pub enum AccountConfig {
+    Keystore {
+        /// A file in the Web3 Secret Storage format.
+        path: PathBuf,
+        passphrase: Redacted,
+    },
+    Remote(RemoteSignerConfig),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +71,10 @@ pub enum AssetKind {
 }
 
 const DEPTH: u64 = 12;
+const SIGNER_TIMEOUT: Duration = Duration::from_secs(2);
+/// An account is locked while its signer is waited for.
+const SIGNER_TIMEOUT_RANGE: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(5);
 /// What reth keeps of one sender, and what geth promises to keep.
 const IN_FLIGHT_MAX: u64 = 16;
 /// A dozen minutes on Ethereum.
@@ -213,7 +221,7 @@ fn read_accounts(section: &mut Section<'_>) -> Option<Vec<AccountConfig>> {
         let _ = section.take("accounts");
         return read_account(section).map(|account| vec![account]);
     }
-    for name in ["keystore", "passphrase_file", "passphrase_env"] {
+    for name in ["keystore", "passphrase_file", "passphrase_env", "remote_signer"] {
         if section.take(name).is_some() {
             section.error(name, "is given beside accounts: keep one of them");
         }
@@ -231,9 +239,45 @@ fn read_accounts(section: &mut Section<'_>) -> Option<Vec<AccountConfig>> {
 }
 
 fn read_account(section: &mut Section<'_>) -> Option<AccountConfig> {
+    if section.has("remote_signer") {
+        for name in ["keystore", "passphrase_file", "passphrase_env"] {
+            if section.take(name).is_some() {
+                section.error(name, "is given beside remote_signer: keep one of them");
+            }
+        }
+        return read_remote_signer(section.section("remote_signer")).map(AccountConfig::Remote);
+    }
+    let _ = section.take("remote_signer");
     let keystore = read_keystore(section);
     let passphrase = read_passphrase(section);
-    Some(AccountConfig { keystore: keystore?, passphrase: passphrase? })
+    Some(AccountConfig::Keystore { path: keystore?, passphrase: passphrase? })
+}
+
+/// The key is with a signer; none of it is here.
+fn read_remote_signer(mut section: Section<'_>) -> Option<RemoteSignerConfig> {
+    for needed in ["url", "public_key"] {
+        if !section.has(needed) {
+            section.missing::<()>(
+                needed,
+                "remote_signer = { url = \"https://…\", public_key = \"0x…\", … }",
+            );
+        }
+    }
+    let url = section.parsed("url", |text| match url::Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url),
+        Ok(_) | Err(_) => Err("is no http or https URL: correct it".to_owned()),
+    });
+    let public_key = section.text("public_key");
+    let ca_file = section.path("ca_file");
+    let certificate = section.path("client_cert_file");
+    let key = section.path("client_key_file");
+    let timeout = section.duration("timeout", SIGNER_TIMEOUT, SIGNER_TIMEOUT_RANGE);
+    if certificate.is_some() != key.is_some() {
+        section.error("client_cert_file", "goes with client_key_file: give both or none");
+    }
+    let client = certificate.zip(key).map(|(certificate, key)| ClientFiles { certificate, key });
+    section.finish();
+    Some(RemoteSignerConfig { url: url?, public_key: public_key?, ca_file, client, timeout })
 }
 
 fn read_keystore(section: &mut Section<'_>) -> Option<PathBuf> {

@@ -146,7 +146,10 @@ fn a_full_configuration_is_read() {
     assert_eq!(requested.len(), 2);
     assert!(config.flow.event_types(crate::domain::WithdrawalStatus::Failed).is_empty());
     let network = &config.networks[0];
-    assert_eq!(network.accounts[0].passphrase.reveal(), "hunter2");
+    assert!(matches!(
+        &network.accounts[0],
+        AccountConfig::Keystore { passphrase, .. } if passphrase.reveal() == "hunter2"
+    ));
     assert_eq!((network.quorum, network.finality), (Some(1), Finality::Depth));
     assert_eq!(network.assets["ETH"].kind, AssetKind::Native);
     assert!(matches!(network.assets["USDC"].kind, AssetKind::Erc20 { .. }));
@@ -229,6 +232,21 @@ fn each_wrong_value_is_an_error_that_names_its_key() {
         ("rpc_urls = [\"http://h\"]", "rpc_urls = [\"ftp://h\"]", "networks[0].rpc_urls[0]"),
         ("rpc_urls = [\"http://h\"]", "rpc_urls = [1]", "networks[0].rpc_urls[0]"),
         ("keystore = ", "ws_urls = [\"http://h\"]\nkeystore = ", "networks[0].ws_urls[0]"),
+        (
+            "keystore = \"key.json\"\npassphrase_file = \"pass\"",
+            "remote_signer = { url = \"https://s\" }",
+            "networks[0].remote_signer.public_key",
+        ),
+        (
+            "keystore = ",
+            "remote_signer = { url = \"https://s\", public_key = \"0x\" }\nkeystore = ",
+            "networks[0].keystore",
+        ),
+        (
+            "keystore = \"key.json\"\npassphrase_file = \"pass\"",
+            "remote_signer = { url = \"https://s\", public_key = \"0x\", timeout = \"6s\" }",
+            "networks[0].remote_signer.timeout",
+        ),
         ("keystore = ", "quorum = 2\nkeystore = ", "networks[0].quorum"),
         ("keystore = ", "quorum = 0\nkeystore = ", "networks[0].quorum"),
         ("keystore = ", "finality = \"soon\"\nkeystore = ", "networks[0].finality"),

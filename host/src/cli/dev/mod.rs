@@ -18,6 +18,7 @@ use super::error::CliError;
 use super::host::{HostPlan, RunningHost};
 use super::host_plugins::PluginsPlan;
 use super::logging::start_logging;
+use super::memory::forbid_dumps;
 use super::output::print;
 use crate::api;
 use crate::chain::{AccountConfig, Asset, FeeCaps, Finality, NetworkConfig, Spread};
@@ -38,6 +39,7 @@ const DEPTH: u64 = 2;
 /// Something that it needs cannot be had; the text says what.
 pub async fn run(args: DevArgs) -> Result<(), CliError> {
     start_logging(&LogConfig::default())?;
+    forbid_dumps();
     let data_dir = args.data_dir;
     let in_folder = |error: std::io::Error| {
         let remedy = "name another folder with --data-dir";
@@ -134,8 +136,8 @@ fn network(identity: &Identity, stand_ins: &StandIns) -> Result<NetworkConfig, C
                 Asset::Erc20 { contract, decimals: sandbox::TOKEN_DECIMALS },
             ),
         ]),
-        accounts: vec![AccountConfig {
-            keystore: identity.keystore.clone(),
+        accounts: vec![AccountConfig::Keystore {
+            path: identity.keystore.clone(),
             passphrase: identity.passphrase.clone(),
         }],
         spread: Spread::default(),

@@ -10,6 +10,7 @@ use super::super::services::{SecretSource, ServiceError};
 use super::audit::AuditLog;
 use super::counts::Counts;
 use super::resolve::{Resolver, SystemResolver};
+use crate::plugin::notices::Notices;
 
 /// Who resolves names, where certificates' keys come from, and where requests are recorded.
 pub struct Outbound {
@@ -19,6 +20,7 @@ pub struct Outbound {
     pub(in crate::plugin) redactor: Redactor,
     pub(in crate::plugin) placeholders: Placeholders,
     pub(super) counts: Counts,
+    pub(in crate::plugin) notices: Notices,
 }
 
 impl Outbound {
@@ -34,6 +36,7 @@ impl Outbound {
             redactor: Redactor::default(),
             placeholders: Placeholders::random()?,
             counts: Counts::default(),
+            notices: Notices::default(),
         })
     }
 
@@ -61,7 +64,7 @@ impl Outbound {
     /// What was counted, in the text that Prometheus reads.
     #[must_use]
     pub fn metrics(&self) -> String {
-        let mut text = self.counts.text();
+        let mut text = self.counts.text() + &self.notices.text();
         // Writing to a String cannot fail.
         let _ = writeln!(text, "# TYPE tidegate_audit_lost_total counter");
         let _ = writeln!(text, "tidegate_audit_lost_total {}", self.audit.lost());

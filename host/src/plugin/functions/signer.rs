@@ -12,6 +12,12 @@ use crate::domain::{self, Network};
 const DATA_BYTES_MAX: usize = 16 << 10;
 const TEXT_BYTES_MAX: usize = 256;
 
+/// The rules that are kept here; all others are the chain's.
+mod rule {
+    pub(super) const GRANT: &str = "grants.networks";
+    pub(super) const SIZE: &str = "transaction.size";
+}
+
 impl Host for CallState {
     async fn terms(&mut self, network: String, asset: String) -> Result<PaymentTerms, SignError> {
         let network = self.granted_network(&network)?;
@@ -60,7 +66,14 @@ impl CallState {
         transaction: Transaction,
         replace: bool,
     ) -> Result<SignedTransaction, SignError> {
-        let network = self.granted_network(&format!("eip155:{}", transaction.chain_id))?;
+        let network = match self.granted_network(&format!("eip155:{}", transaction.chain_id)) {
+            Ok(network) => network,
+            Err(error) => {
+                // The plugin's own number: it names no network, and must not name a metric.
+                self.count_refusal("not granted", rule::GRANT);
+                return Err(error);
+            }
+        };
         let texts = [
             &transaction.to,
             &transaction.value,
@@ -70,7 +83,9 @@ impl CallState {
         if transaction.data.len() > DATA_BYTES_MAX
             || texts.iter().any(|text| text.len() > TEXT_BYTES_MAX)
         {
-            return Err(SignError::Refused("a field of the transaction is too long".into()));
+            self.count_refusal(network.as_str(), rule::SIZE);
+            let reason = format!("refused by rule {}: a field is too long", rule::SIZE);
+            return Err(SignError::Refused(reason));
         }
         let (work, services) = self.facts.working().map_err(SignError::Unavailable)?;
         self.facts.count_host_call().map_err(SignError::Unavailable)?;
@@ -90,6 +105,12 @@ impl CallState {
             self.facts.store_begins();
         }
         signed.map(shown).map_err(refusal)
+    }
+
+    fn count_refusal(&self, network: &str, rule: &'static str) {
+        if let Ok((_, services)) = self.facts.working() {
+            services.signer.refused(network, rule);
+        }
     }
 
     fn granted_network(&self, text: &str) -> Result<Network, SignError> {

@@ -188,6 +188,9 @@ impl World {
     /// Deletes every row, once [`Self::let_go_of_what_is_append_only`] was called.
     pub(super) async fn clear(&self) {
         let tables = [
+            "payment_watches",
+            "withdrawal_closings",
+            "account_changes",
             "signed_transactions",
             "withdrawal_nonces",
             "chain_accounts",

@@ -7,6 +7,7 @@ mod ingest;
 mod isolation;
 mod latency;
 mod memory;
+mod payments;
 mod peers;
 mod plugins;
 mod single;
@@ -75,6 +76,7 @@ async fn all(scene: &Scene, report: &mut Report) {
     row!(scene, report, "ingest/postgres", ingest::on_postgres);
     row!(scene, report, "ingest/sqlite", ingest::on_sqlite);
     row!(scene, report, "latency", latency::measure);
+    row!(scene, report, "payments", payments::measure);
     row!(scene, report, "hosts", hosts::measure);
     row!(scene, report, "held-open", faults::held_open);
     row!(scene, report, "finished", faults::finished);

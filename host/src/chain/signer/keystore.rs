@@ -7,20 +7,25 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use alloy_primitives::{Address, B256, Signature};
+use alloy_primitives::{Address, Signature, keccak256};
+use async_trait::async_trait;
 use eth_keystore::{EthKeystore, KdfparamsType};
 use k256::ecdsa::SigningKey;
 use k256::elliptic_curve::rand_core::OsRng;
 use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::locked::LockedKey;
+use super::{Signer, SignerError};
 
 /// What a keystore file is encrypted with.
 #[derive(Clone)]
-pub struct Passphrase(String);
+pub struct Passphrase(Zeroizing<String>);
 
 impl Passphrase {
     #[must_use]
     pub fn new(text: String) -> Self {
-        Self(text)
+        Self(Zeroizing::new(text))
     }
 }
 
@@ -49,8 +54,8 @@ pub enum KeystoreError {
 }
 
 /// A private key and the account that it signs for.
-pub(super) struct AccountKey {
-    key: SigningKey,
+pub(in crate::chain) struct AccountKey {
+    key: LockedKey,
     address: Address,
 }
 
@@ -63,41 +68,42 @@ impl fmt::Debug for AccountKey {
 impl AccountKey {
     /// Decrypts a keystore file. The key derivation takes a while by design, so it is not done on
     /// a thread that serves others.
-    pub(super) async fn load(path: &Path, passphrase: &Passphrase) -> Result<Self, KeystoreError> {
+    pub(in crate::chain) async fn load(
+        path: &Path,
+        passphrase: &Passphrase,
+    ) -> Result<Self, KeystoreError> {
         let (owned, passphrase) = (path.to_owned(), passphrase.clone());
         tokio::task::spawn_blocking(move || decrypt(&owned, &passphrase)).await.unwrap_or_else(
             |_| Err(KeystoreError::Cipher { path: path.to_owned(), what: "it panicked".into() }),
         )
     }
 
-    pub(super) fn address(&self) -> Address {
-        self.address
-    }
-
-    /// Signs a digest that the caller computed from a transaction. With the curve's lower `s`, as
-    /// nodes want it (EIP-2).
-    pub(super) fn sign(&self, digest: B256) -> Result<Signature, SignatureFailed> {
-        let (signature, recovery) =
-            self.key.sign_prehash_recoverable(digest.as_slice()).map_err(|_| SignatureFailed)?;
-        Ok(Signature::from((signature, recovery)))
-    }
-
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let key = SigningKey::from_slice(bytes).ok()?;
         let address = Address::from_private_key(&key);
-        Some(Self { key, address })
+        Some(Self { key: LockedKey::new(key), address })
     }
 
     #[cfg(test)]
-    pub(super) fn for_tests(byte: u8) -> Self {
+    pub(in crate::chain) fn for_tests(byte: u8) -> Self {
         Self::from_bytes(&[byte; 32]).unwrap()
     }
 }
 
-/// The curve's arithmetic refused. With a valid key this has a chance of about 2⁻¹²⁸.
-#[derive(Debug, thiserror::Error)]
-#[error("the key did not sign")]
-pub(super) struct SignatureFailed;
+#[async_trait]
+impl Signer for AccountKey {
+    fn address(&self) -> Address {
+        self.address
+    }
+
+    /// With the curve's lower `s`, as nodes want it (EIP-2), and the same each time (RFC 6979).
+    async fn sign(&self, unsigned: &[u8]) -> Result<Signature, SignerError> {
+        let digest = keccak256(unsigned);
+        let signed = self.key.key().sign_prehash_recoverable(digest.as_slice());
+        let (signature, recovery) = signed.map_err(|_| SignerError::NoSignature)?;
+        Ok(Signature::from((signature, recovery)))
+    }
+}
 
 /// The largest file that is looked at. A keystore has about 500 bytes.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
@@ -172,6 +178,7 @@ fn decrypt(path: &Path, passphrase: &Passphrase) -> Result<AccountKey, KeystoreE
     refuse_malformed(path, &text)?;
     let bytes = eth_keystore::decrypt_key(path, passphrase.0.as_bytes())
         .map_err(|error| cipher_error(path, &error))?;
+    let bytes = Zeroizing::new(bytes);
     AccountKey::from_bytes(&bytes).ok_or_else(|| KeystoreError::Malformed {
         path: path.to_owned(),
         what: "what is encrypted in it is no key of secp256k1".into(),
@@ -193,7 +200,7 @@ fn cipher_error(path: &Path, error: &eth_keystore::KeystoreError) -> KeystoreErr
 }
 
 #[cfg(unix)]
-fn refuse_exposed(path: &Path, file: &File) -> Result<(), KeystoreError> {
+pub(super) fn refuse_exposed(path: &Path, file: &File) -> Result<(), KeystoreError> {
     use std::os::unix::fs::PermissionsExt as _;
     let metadata =
         file.metadata().map_err(|source| KeystoreError::File { path: path.to_owned(), source })?;
@@ -207,7 +214,7 @@ fn refuse_exposed(path: &Path, file: &File) -> Result<(), KeystoreError> {
 }
 
 #[cfg(not(unix))]
-fn refuse_exposed(_path: &Path, _file: &File) -> Result<(), KeystoreError> {
+pub(super) fn refuse_exposed(_path: &Path, _file: &File) -> Result<(), KeystoreError> {
     Ok(())
 }
 
@@ -311,6 +318,13 @@ mod tests {
             let result = keystore_address(&path, &passphrase());
             assert!(matches!(result, Err(KeystoreError::Malformed { .. })), "{text}: {result:?}");
         }
+    }
+
+    #[test]
+    fn a_key_is_in_memory_that_is_not_swapped_out() {
+        // Some systems allow none of it; then it is told, and the key is used all the same.
+        let allowed = region::lock([0_u8; 1].as_ptr(), 1).is_ok();
+        assert_eq!(AccountKey::for_tests(7).key.is_locked(), allowed);
     }
 
     #[test]
