@@ -432,7 +432,9 @@ async fn a_freeze_waits_for_signatures_that_it_did_not_stop(world: &World) {
     let signing = tokio::spawn(async move { store.sign_payment(request, &*rules).await });
     waiting.begun.notified().await;
     let store = Arc::clone(&world.store);
-    let freezing = tokio::spawn(async move { store.freeze(&FreezeSubject::All, NOTE).await });
+    let mut freezing = tokio::spawn(async move { store.freeze(&FreezeSubject::All, NOTE).await });
+    // Without an answer for as long as it likes to wait: there is a signature on its way.
+    assert!(tokio::time::timeout(MINUTE / 300, &mut freezing).await.is_err());
     waiting.go.notify_one();
     assert!(matches!(signing.await.unwrap().unwrap(), Signing::Signed(_)));
     freezing.await.unwrap().unwrap();
