@@ -20,6 +20,8 @@ pub(super) struct Withdrawal {
     /// Hashes, in the order in which they were signed.
     pub(super) signed: Vec<String>,
     pub(super) nonce: Option<u64>,
+    /// Given up after something was signed.
+    pub(super) closing: bool,
     /// The steps that changed something: from, to.
     pub(super) steps: Vec<(WithdrawalStatus, WithdrawalStatus)>,
 }
@@ -32,6 +34,7 @@ impl Default for Withdrawal {
             reason: None,
             signed: Vec::new(),
             nonce: None,
+            closing: false,
             steps: Vec::new(),
         }
     }

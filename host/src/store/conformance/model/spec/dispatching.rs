@@ -208,7 +208,9 @@ impl Model {
         }
         let status = withdrawal.status;
         if status != before {
-            self.write_own(id, &format!("WITHDRAWAL_{status}"), traceparent.clone());
+            let reopened = before == crate::domain::WithdrawalStatus::Confirmed;
+            let entered = if reopened { "REOPENED" } else { status.as_str() };
+            self.write_own(id, &format!("WITHDRAWAL_{entered}"), traceparent.clone());
             self.write_own(id, event_types::PARTNER_SYNC_REQUESTED, traceparent);
         }
         Some(true)

@@ -51,7 +51,7 @@ impl Model {
     }
 
     /// → FAILED, and what follows for the withdrawal: it is FAILED too if its broadcast is, unless
-    /// something was signed for it.
+    /// something was signed for it: then a rejected one is to be closed.
     pub(in super::super) fn fail(&mut self, id: EventId, reason: &FailureReason, attempt: u32) {
         let event = self.event_mut(id).unwrap();
         event.give_up(reason, attempt);
@@ -59,7 +59,11 @@ impl Model {
         if event.event_type.as_str() == event_types::BLOCKCHAIN_BROADCAST_REQUESTED
             && let Some(id) = event.aggregate.as_withdrawal()
         {
-            let _refused = self.step(id, Step::Fail(reason.to_string()), traceparent);
+            let refused = self.step(id, Step::Fail(reason.to_string()), traceparent).is_none();
+            let withdrawal = self.withdrawals.get_mut(&id).filter(|it| it.is_open());
+            if let Some(withdrawal) = withdrawal {
+                withdrawal.closing |= refused && reason.code == FailureCode::Rejected;
+            }
         }
     }
 

@@ -19,6 +19,9 @@ impl Model {
         if let Some(newest) = withdrawal.signed.last().filter(|_| !replace) {
             return format!("stored {newest} {}", withdrawal.nonce.unwrap());
         }
+        if withdrawal.closing {
+            return "refused: refused by rule nonce.closed: the payment was given up".into();
+        }
         let nonce = *withdrawal.nonce.get_or_insert_with(|| {
             self.next_nonce += 1;
             self.next_nonce - 1
