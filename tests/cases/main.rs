@@ -4,6 +4,7 @@
 mod bad_plugin;
 mod bad_requests;
 mod breaker;
+mod cancelling;
 mod command_line;
 mod crashes;
 mod deploy;

@@ -95,7 +95,6 @@ impl Panel {
     }
 
     /// What one node answers, for what decides nothing: the first that gives an answer.
-    #[allow(dead_code, reason = "for `lookups`, which nobody asks yet")]
     pub(super) async fn first<T>(
         &self,
         what: &'static str,

@@ -14,7 +14,6 @@ mod endpoint;
 mod evidence;
 mod heads;
 mod health;
-#[allow(dead_code, reason = "for the account's repair, which comes with the next change")]
 mod lookups;
 mod node_counts;
 mod nodes;
