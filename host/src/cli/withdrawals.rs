@@ -189,6 +189,7 @@ fn story(entry: &Value) -> String {
             part("account"),
             part("nonce")
         ),
+        "cancel" => format!("given up by {}: {}", part("asked_by"), part("reason")),
         // A newer host may tell of more than this program knows.
         _ => cell(entry),
     }
@@ -199,6 +200,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_cancel_is_told_in_words() {
+        let entry = json!({"kind": "cancel", "asked_by": "ann", "reason": "a mistake"});
+        assert_eq!(story(&entry), "given up by ann: a mistake");
+    }
 
     #[test]
     fn a_page_is_a_table_with_the_way_to_the_next() {

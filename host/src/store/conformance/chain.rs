@@ -335,7 +335,8 @@ async fn a_withdrawal_that_is_being_signed_cannot_fail_meanwhile(world: &World) 
     let fail = vec![Transition::Fail { reason: "no".into() }];
     let signing = world.store.sign_payment(request(&event, false), &rules);
     let failing = async {
-        rules.begun.notified().await;
+        // If nothing is signed, nobody would ever say so.
+        tokio::time::timeout(MINUTE, rules.begun.notified()).await.unwrap();
         let failing = conclude(world, &withdrawal, fail);
         tokio::pin!(failing);
         // It waits for the signature, and then sees it.
